@@ -1,0 +1,130 @@
+"""A finished run, opened to answer: ``sensorium.load``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from sensorium import assets
+from sensorium.data.media import read_media
+from sensorium.data.rows import Rows
+from sensorium.data.schema import Schema, check_columns
+from sensorium.data.sources import Source, open_source
+from sensorium.errors import DataError
+from sensorium.jobs.feed import Feed
+from sensorium.models.decoding import DecodingSettings
+from sensorium.models.multimodal_gpt import MultimodalGPT
+from sensorium.models.processor import Processor
+from sensorium.recipe import DataRecipe, Recipe
+from sensorium.run import Run
+from sensorium.tasks.answers import Answers
+from sensorium.tasks.classify import Classify
+from sensorium.tasks.generate import Generate
+
+
+class Model:
+    """A tuned model with its processor; made by ``sensorium.load``.
+
+    Attributes:
+        recipe: the run's, complete; schema: what its columns mean.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.recipe = run, run.recipe
+        self.schema = Schema.from_dict(run.read_json("schema.json"))
+        training = self.recipe.training
+        dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
+        self.model = MultimodalGPT.from_pretrained(run.model, dtype=dtype, attention=training.attention)
+        self.processor = Processor.from_pretrained(run.model)
+        self.task = make_task(self.processor, self.recipe)
+
+    def predict(self, rows: Any, *, root: str | Path | None = None) -> list[Any]:
+        """An answer a row.
+
+        Args:
+            rows: dicts, a pandas DataFrame or an Arrow table with the run's input columns; absent cells are missing.
+                Pictures and sounds are bytes, {"bytes", "path"}, or paths under ``root`` (here by default).
+        """
+        return self.answer(table_source(rows, self.schema, Path(root) if root else Path.cwd())).predictions
+
+    def answer(self, source: Source, rows: np.ndarray | None = None, progress: Any = None) -> Answers:
+        """Answers to ``rows`` (all by default) of an opened source."""
+        check_columns(self.schema, source, need_target=False)
+        self.processor.read_media = partial(read_media, root=source.root)
+        feed = Feed(Rows(source, self.schema), self.processor, self.recipe.evaluation.batch_size)
+        chosen = np.arange(len(source)) if rows is None else rows
+        return self.task.predict(self.model, feed, chosen.tolist(), progress)
+
+
+def load(run: str | Path) -> Model:
+    """Open a run's folder to answer with its model. Works with the network off, on any machine that has the folder.
+
+    Raises:
+        RunError: there is no run, or a file of it is missing or damaged.
+    """
+    return Model(Run.read(run))
+
+
+def make_task(processor: Processor, recipe: Recipe) -> Classify | Generate:
+    """The task of a tuned model."""
+    if processor.settings.task == "generate":
+        return Generate(processor, decoding=DecodingSettings(max_new_tokens=recipe.evaluation.max_new_tokens))
+    return Classify(processor.settings)
+
+
+def open_rows(path: str | list[str], recipe: Recipe) -> Source:
+    """A file of rows to answer, in the format of the run's own data where it is named."""
+    data = DataRecipe(source=path, root=recipe.data.root)
+    return open_source(data, assets.cache_root() / "tables")
+
+
+def table_source(rows: Any, schema: Schema, root: Path) -> Source:
+    """Rows in memory as a source."""
+    table = _arrow(rows)
+    if not len(table):
+        raise DataError("no rows to answer", mend="give at least one")
+    folder = Path(tempfile.mkdtemp(prefix="sensorium-rows-"))
+    path = folder / "rows.parquet"
+    needed = [schema.messages] if schema.messages else list(schema.inputs)
+    absent = [name for name in needed if name is not None and name not in table.column_names]
+    if len(absent) == len(needed):
+        raise DataError(f"none of the columns {', '.join(map(str, needed))} is there", where="predict", mend="name cells by column")
+    for name in absent:
+        table = table.append_column(str(name), pa.nulls(len(table), pa.string()))
+    import pyarrow.parquet as pq
+
+    try:
+        pq.write_table(table, path)
+        source = open_source(DataRecipe(source=str(path), root=str(root)), folder / "converted")
+    finally:
+        path.unlink(missing_ok=True)
+    return source
+
+
+def _arrow(rows: Any) -> pa.Table:
+    if isinstance(rows, pa.Table):
+        return rows
+    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
+        rows = rows.to_dict("records")
+    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes | dict):
+        raise DataError(f"rows are a {type(rows).__name__}", where="predict", mend="give a list of dicts, a DataFrame or an Arrow table")
+    records = [dict(row) for row in rows]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    try:
+        return pa.table({name: [_cell(record.get(name)) for record in records] for name in names})
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"cells of one column differ in type ({error})", where="predict", mend="make them alike") from None
+
+
+def _cell(value: Any) -> Any:
+    """Bytes become the struct that media cells are; NaN is missing."""
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    return None if isinstance(value, float) and value != value else value

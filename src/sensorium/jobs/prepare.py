@@ -1,0 +1,111 @@
+"""From a recipe to data that are ready: opened, typed, checked, split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sensorium import assets
+from sensorium.data.checks import DataReport, check, check_splits
+from sensorium.data.media import read_media
+from sensorium.data.rows import Rows
+from sensorium.data.schema import Schema, infer_schema
+from sensorium.data.sources import Source, open_source
+from sensorium.data.splits import Splits, split
+from sensorium.errors import DataError
+from sensorium.recipe import Recipe
+from sensorium.run import sha256_text
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass
+class Prepared:
+    """Data of a job.
+
+    Attributes:
+        rows: every row of the table, by its own number; splits say which are used for what.
+        read_media: from a cell's reference to bytes, under the data's root only.
+    """
+
+    source: Source
+    schema: Schema
+    report: DataReport
+    splits: Splits
+    rows: Rows
+    read_media: Callable[[Any], bytes]
+
+    def cells(self, column: str, rows: np.ndarray) -> list[Any]:
+        """A column's cells of ``rows``, as in examples."""
+        return self.rows.take(np.asarray(rows, dtype=np.int64)).column(column)
+
+    def chunks(self, column: str, rows: np.ndarray, size: int = 10_000) -> Iterator[Any]:
+        """A column's cells of ``rows``, a bounded stretch at a time."""
+        for start in range(0, len(rows), size):
+            yield from self.rows.take(rows[start : start + size]).column(column)
+
+    def characters(self, column: str) -> np.ndarray:
+        """Characters of each cell of a text column (rows,), 0 where it is missing."""
+        cells = self.source.table.column(column)
+        text = cells if pa.types.is_large_string(cells.type) or pa.types.is_string(cells.type) else pc.cast(cells, pa.string())
+        return np.asarray(pc.fill_null(pc.utf8_length(text), 0)).astype(np.int32)
+
+    def content(self, name: str, row: int) -> str:
+        """A hash of what stands in a cell: of the file's bytes for media, of the text else."""
+        hashes = self.report.hashes.get(name)
+        if hashes is not None and hashes[row] is not None:
+            return str(hashes[row])
+        return sha256_text(repr(self.rows[row].inputs.get(name)))
+
+
+def open_data(recipe: Recipe) -> tuple[Source, Schema]:
+    """The table and its schema, before any check of its rows."""
+    source = open_source(recipe.data, assets.cache_root() / "tables")
+    return source, infer_schema(source, recipe.data, recipe.task)
+
+
+def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
+    """Open, check and split the data of ``recipe``.
+
+    Raises:
+        DataError: nothing readable is left, or a bad row where ``bad_rows: stop``.
+    """
+    source, schema = open_data(recipe)
+    reader = partial(read_media, root=source.root)
+    report = check(source, schema, reader, progress, stop=recipe.data.bad_rows == "stop")
+    keep = np.setdiff1d(np.arange(len(source)), np.fromiter(report.quarantined, dtype=np.int64, count=len(report.quarantined)))
+    if not len(keep):
+        raise DataError("no usable row is left", where=source.name, mend="see what sensorium data check says of it")
+    if recipe.data.max_rows and len(keep) > recipe.data.max_rows:
+        chosen = np.random.default_rng(recipe.data.split.seed).choice(len(keep), recipe.data.max_rows, replace=False)
+        keep = keep[np.sort(chosen)]
+    spec = recipe.data.split
+    splits = split(source, schema, spec, keep)
+    report.findings.extend(check_splits(source, schema, splits, report.hashes))
+    return Prepared(source, schema, report, splits, Rows(source, schema, np.arange(len(source))), reader)
+
+
+def described(recipe: Recipe, schema: Schema) -> Recipe:
+    """The recipe with what was inferred written out."""
+    data = recipe.data.model_copy(update={"inputs": dict(schema.inputs), "target": schema.target})
+    return recipe.model_copy(update={"data": data, "task": schema.task})
+
+
+def fixed_choice(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of ``rows``, the same ones each time, in order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+
+
+def without(prepared: Prepared, column: str) -> Prepared:
+    """The same data with one input left out."""
+    inputs = {name: kind for name, kind in prepared.schema.inputs.items() if name != column}
+    schema = replace(prepared.schema, inputs=inputs)
+    return replace(prepared, schema=schema, rows=Rows(prepared.source, schema, np.arange(len(prepared.source))))

@@ -1,0 +1,381 @@
+"""``MultimodalGPT``: encoders, a fusion, the GPT and a head, as one ``transformers`` model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from sensorium.data.collate import Batch, Media
+from sensorium.errors import RunError
+from sensorium.models.backbone import Stack, additive, causal_lm, load_backbone, open_stack, tuned_from, visibility
+from sensorium.models.encoders import TableEncoder, build_encoder
+from sensorium.models.fusion import LATE, CrossAttention, Projector, place_tokens
+from sensorium.recipe import LATE_FUSIONS, AdaptRecipe, FusionRecipe
+
+GPT = "gpt"  # in late fusions, the GPT's own reading of the text is one more modality of this name
+
+
+class MultimodalGPTConfig(PretrainedConfig):
+    """What ``MultimodalGPT`` needs to be built again.
+
+    Args:
+        inputs: column: kind of encoder (image, audio, text, table).
+        widths: kind of encoder: its features' width.
+        fusion, adapt: the recipe's parts, as plain values.
+        classes: outputs of the head; 0 where the GPT's own language-model head answers.
+        table: {"numbers": n, "categories": [sizes]} of the table encoder.
+        reads_text: whether the GPT itself reads text (late fusions may do without).
+    """
+
+    model_type = "multimodal_gpt"
+
+    def __init__(
+        self,
+        inputs: dict[str, str] | None = None,
+        widths: dict[str, int] | None = None,
+        fusion: dict[str, Any] | None = None,
+        adapt: dict[str, Any] | None = None,
+        classes: int = 0,
+        table: dict[str, Any] | None = None,
+        reads_text: bool = True,
+        feature_dropout: float = 0.0,
+        modality_dropout: float = 0.0,
+        backbone_width: int = 0,
+        backbone_layers: int = 0,
+        **rest: Any,
+    ) -> None:
+        self.inputs, self.widths = dict(inputs or {}), dict(widths or {})
+        self.fusion, self.adapt = dict(fusion or {}), dict(adapt or {})
+        self.classes, self.table, self.reads_text = classes, dict(table or {}), reads_text
+        self.feature_dropout, self.modality_dropout = feature_dropout, modality_dropout
+        self.backbone_width, self.backbone_layers = backbone_width, backbone_layers
+        super().__init__(**rest)
+
+
+class MultimodalGPT(PreTrainedModel):
+    """A GPT that reads text and looks at the features of other modalities.
+
+    Build it with ``MultimodalGPT(config, backbone, encoders)``, or from a run with ``from_pretrained``.
+
+    Args:
+        config: see ``MultimodalGPTConfig``.
+        backbone: a causal LM, wrapped by PEFT or not.
+        encoders: kind: module, for the kinds that ``config.inputs`` names. The table encoder is made here.
+    """
+
+    config_class = MultimodalGPTConfig
+    base_model_prefix = "multimodal"
+
+    def __init__(self, config: MultimodalGPTConfig, backbone: nn.Module, encoders: dict[str, nn.Module]) -> None:
+        super().__init__(config)
+        self.fusion_recipe = FusionRecipe(**config.fusion)
+        self.backbone = backbone
+        self.encoders = nn.ModuleDict({kind: encoders[kind] for kind in sorted(encoders)})
+        if config.table:
+            self.encoders["table"] = TableEncoder(config.table["numbers"], config.table["categories"])
+        late = self.fusion_recipe.kind in LATE_FUSIONS
+        width = self.fusion_recipe.width if late else config.backbone_width
+        names = sorted(config.inputs) + ([GPT] if late and config.reads_text else [])
+        self.projectors = nn.ModuleDict(
+            {name: Projector(self._width_of(name), width, config.feature_dropout, hidden=not late) for name in names}
+        )
+        self.fusion = LATE[self.fusion_recipe.kind](len(names), self.fusion_recipe) if late else nn.ModuleList()
+        if self.fusion_recipe.kind == "cross_attention":
+            count = len(range(self.fusion_recipe.from_layer, config.backbone_layers, self.fusion_recipe.every))
+            self.fusion = nn.ModuleList(CrossAttention(width, self.fusion_recipe.heads) for _ in range(count))
+        self.head = nn.Linear(width, config.classes) if config.classes else nn.Identity()
+
+    def _width_of(self, name: str) -> int:
+        return self.config.backbone_width if name == GPT else self.config.widths[self.config.inputs[name]]
+
+    # -- structure ---------------------------------------------------------------------------------
+
+    @property
+    def stack(self) -> Stack | None:
+        """The GPT's layers, to be run one stretch after another; None where it must run whole."""
+        adapt = self.config.adapt.get("method", "frozen")
+        return None if adapt in ("prefix", "prompt", "p_tuning") else open_stack(self.backbone)
+
+    @property
+    def late(self) -> bool:
+        return self.fusion_recipe.kind in LATE_FUSIONS
+
+    @property
+    def trunk_depth(self) -> int:
+        """Layers below everything that trains or that modalities enter: constant for a given text."""
+        depth = self.config.backbone_layers
+        tuned = tuned_from(AdaptRecipe(**self.config.adapt), depth)
+        return min(tuned, depth if self.late else self.fusion_recipe.from_layer)
+
+    # -- forward -----------------------------------------------------------------------------------
+
+    def forward(self, batch: Batch) -> Tensor:
+        """A batch -> head outputs (batch, classes), or logits at the supervised places (supervised, vocabulary)."""
+        if self.late:
+            return self.head(self.fused(batch))
+        hidden = self.hidden_states(batch)
+        if not self.config.classes:
+            return self.logits(hidden.flatten(0, 1)[batch.sources])
+        last = (batch.branches >= 0).sum(1) - 1
+        return self.head(hidden[torch.arange(len(hidden), device=hidden.device), last].float())
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, width) -> (…, vocabulary), in fp32."""
+        head = causal_lm(self.backbone).get_output_embeddings()
+        return head(hidden.to(head.weight.dtype)).float()
+
+    def features(self, name: str, media: Media) -> Tensor:
+        """An input's encoder features (items, positions, width), zeros where missing. Computed unless cached."""
+        if media.cached and media.values is not None:
+            return media.values
+        shape = (*media.mask.shape, self._width_of(name))
+        if media.values is None:
+            return torch.zeros(shape, device=media.mask.device)
+        encoder = self.encoders[self.config.inputs[name]]
+        found = encoder(media.values, media.lengths, media.counts[media.present]).float()
+        out = found.new_zeros(shape)
+        out[media.present, : found.shape[1]] = found
+        return out
+
+    def project(self, batch: Batch) -> dict[str, Tensor]:
+        """Each input's features at the fusion's width, missing ones replaced by their learned vectors."""
+        out = {}
+        for name, media in sorted(batch.media.items()):
+            present = self._drop(media.present)
+            out[name] = self.projectors[name](self.features(name, media), present)
+        return out
+
+    def _drop(self, present: Tensor) -> Tensor:
+        """Modality dropout: in training, each item may be withheld."""
+        if not self.training or self.config.modality_dropout == 0:
+            return present
+        return present & (torch.rand(len(present)) >= self.config.modality_dropout).to(present.device)
+
+    def _idle(self, used: set[str]) -> Tensor:
+        """A zero that touches every trainable parameter that this batch does not use.
+
+        So that every process has the same gradients to share, whatever modalities its rows hold.
+        """
+        idle = [self.projectors[name] for name in sorted(set(self.projectors) - used)]
+        kinds = {self.config.inputs[name] for name in used if name in self.config.inputs}
+        idle += [self.encoders[kind] for kind in sorted(set(self.encoders) - kinds)]
+        parts = [p.sum() * 0 for module in idle for p in module.parameters() if p.requires_grad]
+        return torch.stack([p.float() for p in parts]).sum() if parts else torch.zeros((), device=self.device)
+
+    def fused(self, batch: Batch) -> Tensor:
+        """Late fusion: a vector a modality -> (batch, width). Each row has one item of each input."""
+        names, vectors, present = sorted(self.projectors), [], []
+        for name in names:
+            if name == GPT and GPT not in batch.media:
+                there = (batch.branches >= 0).any(1)
+                features = self.reading(batch)[:, None].float()
+            elif name in batch.media:
+                media = batch.media[name]
+                there, features = media.present, self.features(name, media)
+            else:
+                there = torch.zeros(len(batch.input_ids), dtype=torch.bool, device=self.device)
+                features = torch.zeros(len(there), 1, self._width_of(name), device=self.device)
+            there = self._drop(there)
+            present.append(there)
+            vectors.append(self.projectors[name](features[:, :1], there)[:, 0])
+        used = {name for name in names if name in batch.media and batch.media[name].values is not None}
+        return self.fusion(torch.stack(vectors, 1), torch.stack(present, 1)) + self._idle(used | set(self.projectors))
+
+    def reading(self, batch: Batch) -> Tensor:
+        """The GPT's own reading of the text: the mean of its last hidden states (batch, width)."""
+        hidden = self.hidden_states(batch)
+        real = (batch.branches >= 0).to(hidden.dtype)[..., None]
+        return (hidden * real).sum(1) / real.sum(1).clamp(min=1)
+
+    # -- early fusion ------------------------------------------------------------------------------
+
+    def hidden_states(self, batch: Batch) -> Tensor:
+        """The GPT's last hidden states (batch, tokens, width), normed, with modalities fused in early."""
+        stack = self.stack
+        if stack is None:
+            return self._whole(batch)
+        depth = len(stack.layers)
+        visible = visibility(batch.branches, batch.ancestors)
+        projected = {} if self.late else self.project(batch)
+        entry = self.trunk_depth if batch.trunk is not None else 0
+        hidden = batch.trunk if batch.trunk is not None else stack.enter(batch.input_ids, batch.position_ids)
+        hidden = self.run_layers(stack, hidden, visible, batch, projected, entry, depth, None)
+        hidden = stack.norm(hidden)
+        return hidden if self.late else hidden + self._idle(set(projected)).to(hidden.dtype)
+
+    @torch.no_grad()
+    def trunk(self, batch: Batch) -> Tensor:
+        """Hidden states (batch, tokens, width) at ``trunk_depth``: constant, so worth caching."""
+        stack = self.stack
+        if stack is None:
+            raise ValueError("a GPT that runs whole has no trunk")
+        hidden = stack.enter(batch.input_ids, batch.position_ids)
+        visible = visibility(batch.branches, batch.ancestors)
+        return self.run_layers(stack, hidden, visible, batch, {}, 0, self.trunk_depth, None)
+
+    def run_layers(
+        self,
+        stack: Stack,
+        hidden: Tensor,
+        visible: Tensor,
+        batch: Batch,
+        projected: dict[str, Tensor],
+        start: int,
+        stop: int,
+        cache: Any,
+    ) -> Tensor:
+        """Layers ``start`` to ``stop`` - 1, with the modalities entering where the fusion says.
+
+        Placeholder tokens are there from the start, so that positions count them, but below the entry nobody
+        sees them; at the entry the projected features take their place.
+
+        Args:
+            visible: (batch, tokens, keys) bool; keys count a cache's too, and the last ``tokens`` keys are these.
+        """
+        kind, entry = self.fusion_recipe.kind, self.fusion_recipe.from_layer
+        full = additive(visible, hidden.dtype)
+        if kind == "tokens":
+            if start < entry:
+                below = additive(visible & ~self._placeholders(batch, visible), hidden.dtype)
+                hidden = stack.run(hidden, below, batch.position_ids, start, min(entry, stop), cache)
+            if start <= entry < stop:
+                hidden = self._place(hidden, batch, projected)
+            return stack.run(hidden, full, batch.position_ids, max(start, entry), stop, cache)
+        if kind != "cross_attention":
+            return stack.run(hidden, full, batch.position_ids, start, stop, cache)
+        hidden = stack.run(hidden, full, batch.position_ids, start, min(entry, stop), cache)
+        if stop <= entry:
+            return hidden
+        memory, looks = self._memory(hidden, batch, projected)
+        for i, block in enumerate(self.fusion):
+            layer = entry + i * self.fusion_recipe.every
+            if memory is not None:
+                hidden = block(hidden, memory, looks)
+            else:
+                hidden = hidden + sum(p.sum() * 0 for p in block.parameters()).to(hidden.dtype)
+            hidden = stack.run(hidden, full, batch.position_ids, layer, min(layer + self.fusion_recipe.every, stop), cache)
+        return hidden
+
+    def _placeholders(self, batch: Batch, visible: Tensor) -> Tensor:
+        """(batch, tokens, keys) bool: keys that are placeholders, but for a token's own place."""
+        tokens, keys = visible.shape[1:]
+        where = torch.zeros(len(visible), keys, dtype=torch.bool, device=visible.device)
+        for media in batch.media.values():
+            item, position = (media.slots >= 0).nonzero(as_tuple=True)
+            where[media.row[item], media.slots[item, position]] = True
+        itself = torch.eye(keys, dtype=torch.bool, device=visible.device)[keys - tokens :]
+        return where[:, None, :] & ~itself
+
+    def _place(self, hidden: Tensor, batch: Batch, projected: dict[str, Tensor]) -> Tensor:
+        for name, features in projected.items():
+            media = batch.media[name]
+            hidden = place_tokens(hidden, features, media.mask & (media.slots >= 0), media.row, media.slots)
+        return hidden
+
+    def _memory(self, hidden: Tensor, batch: Batch, projected: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
+        """What cross-attention looks at: (batch, positions, width), and who sees it (batch, tokens, positions)."""
+        owners = batch.memory
+        if owners.shape[1] == 0:
+            return None, torch.empty(0)
+        memory = torch.zeros(*owners.shape, hidden.shape[2], device=hidden.device)
+        memory = self._place(memory, batch, projected)
+        branch = batch.branches.clamp(min=0)
+        above = batch.ancestors.gather(1, branch[:, :, None].expand(-1, -1, batch.ancestors.shape[2]))
+        looks = above.gather(2, owners.clamp(min=0)[:, None, :].expand(-1, branch.shape[1], -1))
+        return memory, looks & (owners >= 0)[:, None, :]
+
+    def _whole(self, batch: Batch) -> Tensor:
+        """A GPT that runs in one piece, with projected features at its input; one branch a sequence."""
+        if batch.ancestors.shape[1] > 1:
+            raise ValueError("a GPT that runs whole takes one branch a sequence")
+        lm = causal_lm(self.backbone)
+        embedded = lm.get_input_embeddings()(batch.input_ids)
+        projected = {} if self.late else self.project(batch)
+        embedded = self._place(embedded, batch, projected)
+        mask = (batch.branches >= 0).long()
+        out = self.backbone(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=True, use_cache=False)
+        hidden = out.hidden_states[-1][:, -embedded.shape[1] :]
+        return hidden if self.late else hidden + self._idle(set(projected)).to(hidden.dtype)
+
+    # -- saving and loading ------------------------------------------------------------------------
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Tensors that belong to no pretrained part: projectors, fusion, head, table encoder."""
+        outside = ("backbone.", "encoders.image.", "encoders.audio.", "encoders.text.")
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(outside)}
+
+    def save_pretrained(self, folder: str | Path, *, sources: dict[str, Path] | None = None, **_: Any) -> None:  # type: ignore[override]
+        """Write config, own tensors, the GPT, its adapter and the encoders, so that the folder stands alone.
+
+        Args:
+            sources: part: folder of its unchanged weights, which are linked rather than written again.
+        """
+        from safetensors.torch import save_file
+
+        folder, sources = Path(folder), sources or {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(folder)
+        save_file({k: v.contiguous() for k, v in self.own_state().items()}, folder / "model.safetensors", {"format": "pt"})
+        lm = causal_lm(self.backbone)
+        if lm is not self.backbone:
+            self.backbone.save_pretrained(folder / "adapter")
+        _keep(lm, folder / "backbone", None if self.config.adapt.get("method") == "full" else sources.get("backbone"))
+        for kind, encoder in self.encoders.items():
+            if kind != "table":
+                trained = any(p.requires_grad for p in encoder.parameters())
+                _keep(encoder.outer[0], folder / "encoders" / kind, None if trained else sources.get(kind))
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: str = "sdpa", **_: Any
+    ) -> MultimodalGPT:
+        """A saved model, in evaluation mode. Encoders run in fp32, the GPT in ``dtype``.
+
+        Raises:
+            RunError: a file is missing or its tensors do not fit the config.
+        """
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        config = MultimodalGPTConfig.from_pretrained(folder)
+        backbone = load_backbone(folder / "backbone", dtype=dtype, attention=attention)
+        if (folder / "adapter").is_dir():
+            from peft import PeftModel
+
+            backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
+        kinds = sorted(set(config.inputs.values()) - {"table"})
+        encoders = {kind: build_encoder(kind, folder / "encoders" / kind, dtype=torch.float32) for kind in kinds}
+        model = cls(config, backbone, encoders)
+        missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+        lost = [name for name in missing if name in model.own_state()]
+        if lost or unexpected:
+            raise RunError(f"tensors do not fit the config ({(lost or unexpected)[0]})", where=str(folder), mend="rerun sensorium fit")
+        return model.eval()
+
+
+def _keep(module: nn.Module, folder: Path, source: Path | None) -> None:
+    """Link (or copy) an unchanged part's files, or save a changed one."""
+    if source is None or not source.is_dir():
+        module.save_pretrained(folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.suffix in (".json", ".safetensors", ".txt", ".model", ".jinja") and file.name != "manifest.json":
+            _link(file, folder / file.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)  # assets are never changed in place, so sharing the bytes is safe
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+AutoConfig.register("multimodal_gpt", MultimodalGPTConfig)
+AutoModel.register(MultimodalGPTConfig, MultimodalGPT)

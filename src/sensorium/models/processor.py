@@ -1,0 +1,257 @@
+"""The processor: from one example (a row) to a sequence that the model reads. Saved with the model.
+
+It knows the inputs' types, the encoders' settings, the tokenizers and the table codec that was fitted on training
+rows; with them a row is decoded, cleaned, augmented (in training only) and turned into tokens and tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sensorium.data.collate import MediaItem, Sequence
+from sensorium.data.messages import MediaPart, Message, TextPart
+from sensorium.data.rows import Example
+from sensorium.errors import RunError
+from sensorium.modalities import audio, generator, image, text
+from sensorium.modalities.table import TableCodec
+from sensorium.models.encoders import positions
+from sensorium.models.multimodal_gpt import GPT
+from sensorium.models.sequences import Flat, flatten, join, options, plain, remember
+from sensorium.recipe import FusionRecipe
+from sensorium.run import write_json
+
+TABLE = "table"  # numbers, categories, times and places of a row are one input of this name
+TABLE_TYPES = ("number", "category", "time", "place")
+ReadMedia = Callable[[Any], bytes]
+Cached = Mapping[str, Callable[[int], Tensor | None]]  # input: row -> features (positions, width), None where missing
+
+
+@dataclass
+class ProcessorSettings:
+    """Plain values that a processor is built from, kept as ``processor_config.json``."""
+
+    task: str
+    inputs: dict[str, str]  # column: type
+    target_kind: str
+    classes: list[str] | None = None
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    fusion: dict[str, Any] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)  # model's input: kind of encoder
+    image_size: int = 128
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    audio_values: str = "log_mel"  # or samples
+    max_text_tokens: int = 512
+    max_seconds: float = 30.0
+    table: dict[str, Any] | None = None
+    choices: dict[str, list[str]] = field(default_factory=dict)  # question: answers to choose among
+    system: str | None = None
+
+
+class Processor:
+    """Examples -> sequences.
+
+    Args:
+        settings: see ``ProcessorSettings``.
+        tokenizer: the GPT's; text_tokenizer: the text encoder's, where there is one.
+        read_media: the one way from a reference to bytes.
+    """
+
+    def __init__(self, settings: ProcessorSettings, tokenizer: Any, text_tokenizer: Any = None, read_media: ReadMedia | None = None) -> None:
+        self.settings, self.tokenizer, self.text_tokenizer = settings, tokenizer, text_tokenizer
+        self.read_media = read_media
+        self.fusion = FusionRecipe(**settings.fusion)
+        self.codec = TableCodec.from_dict(settings.table) if settings.table else None
+
+    # -- modalities --------------------------------------------------------------------------------
+
+    def values(self, name: str, example: Example, rng: np.random.Generator | None = None) -> Tensor | None:
+        """What the encoder of input ``name`` reads, or None where the cell is missing.
+
+        Shapes: image (3, size, size); audio (80, frames) or (samples,); text (tokens,); table (numbers + categories,).
+        ``rng`` augments.
+        """
+        kind = self.settings.encoders[name]
+        if kind == TABLE:
+            return self._table(example)
+        cell = example.inputs.get(name)
+        if cell is None:
+            return None
+        return {"image": self._image, "audio": self._audio, "text": self._text}[kind](cell, rng)
+
+    def _image(self, cell: Any, rng: np.random.Generator | None) -> Tensor:
+        pixels = image.decode(self._bytes(cell))
+        if rng is not None:
+            pixels = image.augment(pixels, rng)
+        pixels = image.resize(pixels, self.settings.image_size)
+        return torch.from_numpy(image.normalise(pixels, self.settings.image_mean, self.settings.image_std))
+
+    def _audio(self, cell: Any, rng: np.random.Generator | None) -> Tensor:
+        samples = audio.decode(self._bytes(cell), max_seconds=self.settings.max_seconds)
+        if rng is not None:
+            samples = audio.augment(samples, rng)
+        if self.settings.audio_values == "log_mel":
+            return torch.from_numpy(audio.log_mel(samples))
+        return torch.from_numpy((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)).float()
+
+    def _text(self, cell: Any, rng: np.random.Generator | None) -> Tensor | None:
+        cleaned = text.clean(str(cell))
+        if rng is not None:
+            cleaned = text.augment(cleaned, rng)
+        limit = min(self.settings.max_text_tokens, self.text_tokenizer.model_max_length, 512)
+        ids = self.text_tokenizer(cleaned[: 32 * limit], truncation=True, max_length=limit)["input_ids"]
+        return torch.tensor(ids, dtype=torch.long)
+
+    def _table(self, example: Example) -> Tensor | None:
+        assert self.codec is not None
+        cells = {name: example.inputs.get(name) for name, kind in self.settings.inputs.items() if kind in TABLE_TYPES}
+        if all(cell is None for cell in cells.values()):
+            return None
+        row = self.codec.transform(cells)
+        return torch.from_numpy(np.concatenate([row["numbers"], row["categories"]]).astype(np.float32))
+
+    def _bytes(self, cell: Any) -> bytes:
+        if isinstance(cell, bytes):
+            return cell
+        if self.read_media is None:
+            raise RunError("this processor was opened without a way to read media")
+        return self.read_media(cell)
+
+    def item(self, name: str, example: Example, rng: np.random.Generator | None, cached: Cached | None) -> MediaItem:
+        """One cell as the model reads it: cached features, or raw values."""
+        if cached is not None and name in cached:
+            features = cached[name](example.row)
+            return MediaItem(name, features, 1 if features is None else len(features), cached=True)
+        value = self.values(name, example, rng)
+        count = 1 if value is None else positions(self.settings.encoders[name], self._extent(name, value), self.fusion)
+        return MediaItem(name, value, count)
+
+    def _extent(self, name: str, value: Tensor) -> int:
+        if self.settings.encoders[name] != "audio":
+            return value.shape[-1] if value.ndim == 1 else 0
+        return value.shape[-1] * 10 if value.ndim == 2 else value.shape[-1] // 16  # milliseconds
+
+    # -- sequences ---------------------------------------------------------------------------------
+
+    def sequence(
+        self,
+        examples: list[Example],
+        *,
+        epoch: int | None = None,
+        seed: int = 0,
+        cached: Cached | None = None,
+        answering: bool = False,
+        choices: list[str] | None = None,
+    ) -> Sequence:
+        """Rows that share their media -> one sequence (one row where the task classifies).
+
+        Args:
+            epoch: augment, with randomness from (seed, epoch, row); None: do not.
+            cached: gives features instead of raw values.
+            answering: end where the answer begins, instead of teaching it.
+            choices: append each of these answers as a branch of its own (one row only).
+        """
+        flats = [self._flat(example, epoch, seed, cached, answering or choices is not None) for example in examples]
+        alternatives = options(choices, self.tokenizer) if choices is not None else None
+        sequence = join(flats, [example.row for example in examples], alternatives)
+        if self.settings.task == "classify":
+            sequence.targets = [self.target(example.target) for example in examples if example.target is not None]
+        if self.fusion.kind == "cross_attention":
+            remember(sequence)
+        return sequence
+
+    def _flat(self, example: Example, epoch: int | None, seed: int, cached: Cached | None, answering: bool) -> Flat:
+        rng = None if epoch is None else generator(seed, epoch, example.row)
+        placeholders = self.fusion.kind == "tokens"
+        if self.settings.task == "classify":
+            media = [self.item(name, example, rng, cached) for name in sorted(self.settings.encoders)]
+            if cached is not None and GPT in cached:  # the GPT's reading of the text is known already
+                media.append(self.item(GPT, example, None, cached))
+                return plain({}, self.tokenizer, media, [], placeholders=False, max_text_tokens=8)
+            texts = {name: text.clean(str(example.inputs[name])) for name in self.texts if example.inputs.get(name) is not None}
+            return plain(texts, self.tokenizer, media, [], placeholders=placeholders, max_text_tokens=self.settings.max_text_tokens)
+        messages = self.messages(example, with_answer=not answering)
+        parts = [part for message in messages for part in message.parts if isinstance(part, MediaPart)]
+        media = [self._part(part, example, rng, cached) for part in parts]
+        keys = [repr((part.column, part.reference)) for part in parts]
+        return flatten(
+            messages,
+            self.tokenizer,
+            media,
+            keys,
+            placeholders=placeholders,
+            answering=answering,
+            max_text_tokens=self.settings.max_text_tokens,
+        )
+
+    def _part(self, part: MediaPart, example: Example, rng: np.random.Generator | None, cached: Cached | None) -> MediaItem:
+        if part.column in example.inputs or part.column == TABLE:
+            return self.item(part.column, example, rng, cached)
+        single = Example(example.row, {part.column: part.reference}, None)  # a part of a chat stands in no column
+        return self.item(part.column, single, rng, None)
+
+    @property
+    def texts(self) -> list[str]:
+        """Columns that the GPT reads as text."""
+        return [name for name, kind in self.settings.inputs.items() if kind == "text"]
+
+    def messages(self, example: Example, *, with_answer: bool) -> list[Message]:
+        """A row as a conversation: media in order of their columns, then its texts; the target is the answer."""
+        if "messages" in example.inputs:
+            turns: list[Message] = list(example.inputs["messages"])
+            return turns if with_answer or not turns or turns[-1].role != "assistant" else turns[:-1]
+        media: list[Any] = [MediaPart(self.settings.encoders[n], n, example.inputs.get(n)) for n in sorted(self.settings.encoders)]
+        words = self.words({name: example.inputs[name] for name in self.texts if example.inputs.get(name) is not None})
+        turns = [Message("system", (TextPart(self.settings.system),))] if self.settings.system else []
+        turns.append(Message("user", (*media, TextPart(words)) if words else tuple(media)))
+        if with_answer:
+            turns.append(Message("assistant", (TextPart(text.clean(str(example.target))),)))
+        return turns
+
+    def words(self, cells: dict[str, Any]) -> str:
+        """Text cells as what a user says: the text itself, or named lines where the table has several columns."""
+        cleaned = {name: text.clean(str(cell)) for name, cell in cells.items()}
+        if len(self.texts) == 1:
+            return next(iter(cleaned.values()), "")
+        return "\n".join(f"{name}: {cell}" for name, cell in cleaned.items())
+
+    def target(self, value: Any) -> float:
+        """A target as the head is taught it: a class's number, or a standardised number."""
+        if self.settings.classes is not None:
+            return float(self.settings.classes.index(str(value)))
+        return (float(value) - self.settings.target_mean) / self.settings.target_scale
+
+    # -- saving and loading ------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write settings and tokenizers."""
+        folder = Path(folder)
+        self.tokenizer.save_pretrained(folder)
+        if self.text_tokenizer is not None:
+            self.text_tokenizer.save_pretrained(folder / "text_tokenizer")
+        write_json(folder / "processor_config.json", {"processor_class": "Processor", **asdict(self.settings)})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, read_media: ReadMedia | None = None) -> Processor:
+        """A saved processor. Raises RunError where its file is missing or does not fit."""
+        from transformers import AutoTokenizer
+
+        folder = Path(folder)
+        try:
+            raw = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+            raw.pop("processor_class", None)
+            settings = ProcessorSettings(**raw)
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"processor_config.json cannot be read ({error})", where=str(folder), mend="rerun sensorium fit") from None
+        words = folder / "text_tokenizer"
+        text_tokenizer = AutoTokenizer.from_pretrained(words) if words.is_dir() else None
+        return cls(settings, AutoTokenizer.from_pretrained(folder), text_tokenizer, read_media)

@@ -1,0 +1,207 @@
+"""From messages and answers to token sequences: what the GPT reads, and which tokens it is taught.
+
+Text is rendered through the backbone's chat template. Contents are tokenised apart from the template and without
+special tokens, so that a cell which holds ``<|im_end|>`` is read as those characters, never as the end of a turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from typing import Any
+
+from sensorium.data.collate import MediaItem, Sequence
+from sensorium.data.messages import MediaPart, Message, TextPart
+from sensorium.errors import DataError
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+_MARK = re.compile("\ue000(\\d+)\ue001")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One place of a flat sequence: a token, whether it is taught, and the media position that it stands for."""
+
+    id: int
+    taught: bool = False
+    medium: tuple[int, int] | None = None  # (which medium of the row, which position of it)
+
+
+@dataclass
+class Flat:
+    """One row before it joins others: its tokens, and its media in order (column, identity, value, positions)."""
+
+    tokens: list[Token]
+    media: list[MediaItem]
+    keys: list[str]
+
+
+def flatten(
+    messages: Items[Message],
+    tokenizer: Any,
+    media: list[MediaItem],
+    keys: list[str],
+    *,
+    placeholders: bool,
+    answering: bool,
+    max_text_tokens: int,
+) -> Flat:
+    """Messages -> tokens by the chat template.
+
+    Args:
+        media: one item for each MediaPart of ``messages``, in order; ``keys`` name their contents.
+        placeholders: whether media take places among the tokens (fusion ``tokens``).
+        answering: end with the start of an assistant's turn, instead of teaching the assistant's turns.
+        max_text_tokens: the longest texts are cut to fit; media and the template are never cut.
+
+    Raises:
+        DataError: the chat template refuses these messages.
+    """
+    parts = [(message.role, part) for message in messages for part in message.parts]
+    counter = iter(range(len(parts)))
+    contents = ["".join(f"\ue000{next(counter)}\ue001" for _ in message.parts) for message in messages]
+    turns = [{"role": m.role, "content": text} for m, text in zip(messages, contents, strict=True)]
+    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answering, chat_template=template)
+    except Exception as error:  # jinja's own errors: templates raise whatever they like
+        raise DataError(f"the chat template refuses these turns ({error})", mend="check the order of roles") from None
+    texts = _cut([part.text if isinstance(part, TextPart) else None for _, part in parts], tokenizer, max_text_tokens)
+    pad = tokenizer.eos_token_id or 0
+    tokens: list[Token] = []
+    numbers = {i: n for n, i in enumerate(i for i, (_, part) in enumerate(parts) if isinstance(part, MediaPart))}
+    taught = False
+    for index, piece in enumerate(_MARK.split(text)):
+        if index % 2 == 0:
+            ids = tokenizer.encode(piece, add_special_tokens=False)
+            tokens += _literal(ids, taught, tokenizer.eos_token_id)
+            taught = False
+            continue
+        role, part = parts[int(piece)]
+        taught = role == "assistant" and not answering
+        if isinstance(part, MediaPart):
+            number = numbers[int(piece)]
+            count = media[number].positions if placeholders else 0
+            tokens += [Token(pad, medium=(number, k)) for k in range(count)]
+        else:
+            tokens += [Token(i, taught) for i in texts[int(piece)] or []]
+    return Flat(tokens, media, keys)
+
+
+def plain(texts: dict[str, str], tokenizer: Any, media: list[MediaItem], keys: list[str], *, placeholders: bool, max_text_tokens: int) -> Flat:
+    """A row for a head that classifies: media, then the texts, named where there are several; no chat template.
+
+    A row without text and without placeholders is empty: there is nothing for the GPT to read.
+    """
+    named = [text if len(texts) == 1 else f"{name}: {text}\n" for name, text in texts.items() if text]
+    cut = _cut(list(named), tokenizer, max_text_tokens)
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id or 0
+    slots = [Token(start, medium=(n, k)) for n, item in enumerate(media) for k in range(item.positions)] if placeholders else []
+    words = [Token(i) for ids in cut for i in ids or []]
+    return Flat([Token(start), *slots, *words] if slots or words else [], media, keys)
+
+
+def options(answers: Items[str], tokenizer: Any) -> list[list[Token]]:
+    """Each possible answer as taught tokens, closed by the end-of-turn token."""
+    end = tokenizer.eos_token_id
+    return [[Token(i, True) for i in [*_encode(answer, tokenizer), end]] for answer in answers]
+
+
+def _literal(ids: list[int], after_answer: bool, end: int | None) -> list[Token]:
+    """Template tokens; behind an answer they are taught up to the end-of-turn token."""
+    closing = ids.index(end) + 1 if after_answer and end in ids else 0
+    return [Token(i, place < closing) for place, i in enumerate(ids)]
+
+
+def _encode(text: str, tokenizer: Any) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def _cut(texts: list[str | None], tokenizer: Any, limit: int) -> list[list[int] | None]:
+    """Token ids of each text; the longest are shortened until all fit ``limit`` together."""
+    # A token has at least one character, and none has more than a few dozen: far longer text is cut unread.
+    ids = [None if text is None else _encode(text[: 32 * limit], tokenizer) for text in texts]
+    while sum(len(i) for i in ids if i) > limit:
+        longest = max((i for i in ids if i), key=len)
+        second = max((len(i) for i in ids if i and i is not longest), default=0)
+        excess = sum(len(i) for i in ids if i) - limit
+        del longest[max(len(longest) - excess, min(second, len(longest) - 1)) :]
+    return ids
+
+
+# -- joining rows ----------------------------------------------------------------------------------
+
+
+def join(flats: list[Flat], rows: list[int], alternatives: list[list[Token]] | None = None) -> Sequence:
+    """Rows that begin alike -> one sequence: the shared start once, then a branch a row.
+
+    With ``alternatives`` there is one row, and every alternative is a branch behind it: their likelihoods then cost
+    the prompt once.
+    """
+    shared = flats[0].tokens if alternatives else _common_start(flats)
+    tails = alternatives or [flat.tokens[len(shared) :] for flat in flats]
+    if len(tails) == 1:
+        shared, tails = [*shared, *tails[0]], []
+    sequence = Sequence([], [], [], [], [], rows)
+    sequence.answers_count = max(len(tails), 1)
+    _grow(sequence, shared, -1, 0, 0)
+    for owner, tail in enumerate(tails):
+        _grow(sequence, tail, 0 if shared else -1, len(shared), owner)
+    _attach(sequence, flats, [*shared, *(token for tail in tails for token in tail)])
+    return sequence
+
+
+def _common_start(flats: list[Flat]) -> list[Token]:
+    """The longest start that all rows share, before anything that is taught; media must be the same."""
+    first = flats[0]
+    if len(flats) == 1 or any(flat.keys != first.keys for flat in flats):
+        return first.tokens if len(flats) == 1 else []
+    shared = 0
+    for tokens in zip(*(flat.tokens for flat in flats), strict=False):
+        if any(token != tokens[0] for token in tokens) or tokens[0].taught:
+            break
+        shared += 1
+    return first.tokens[: min(shared, *(len(flat.tokens) - 1 for flat in flats))]
+
+
+def _grow(sequence: Sequence, tokens: list[Token], parent: int, position: int, owner: int) -> None:
+    """Append a branch; a taught token is predicted from the place before it, in this branch or at the parent's end."""
+    branch, start = len(sequence.parents), len(sequence.ids)
+    sequence.parents.append(parent)
+    above = [place for place, b in enumerate(sequence.branches) if b == parent]
+    for offset, token in enumerate(tokens):
+        if token.taught:
+            before = start + offset - 1 if offset else above[-1]
+            sequence.sources.append(before)
+            sequence.answers.append(token.id)
+            sequence.owners.append(owner)
+        sequence.ids.append(token.id)
+        sequence.positions.append(position + offset)
+        sequence.branches.append(branch)
+
+
+def _attach(sequence: Sequence, flats: list[Flat], tokens: list[Token]) -> None:
+    """Give the sequence its media: once where rows share them at their common start, else each row's with its branch."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for place, token in enumerate(tokens):
+        if token.medium is not None:
+            places.setdefault((sequence.branches[place], token.medium[0]), []).append(place)
+    shares = 0 in sequence.branches and all(flat.keys == flats[0].keys for flat in flats)
+    shares = shares and all(branch == 0 for branch, _ in places)
+    for number, flat in enumerate(flats[:1] if shares else flats):
+        branch = 0 if shares else number + (1 if len(sequence.parents) > len(flats) else 0)
+        for n, item in enumerate(flat.media):
+            slots = places.get((branch, n), [])
+            sequence.media.append(MediaItem(item.column, item.value, item.positions, slots, branch, item.cached))
+
+
+def remember(sequence: Sequence) -> None:
+    """For cross-attention: line up all media positions as a memory, in place of placeholder tokens."""
+    for item in sequence.media:
+        item.slots = list(range(len(sequence.memory), len(sequence.memory) + item.positions))
+        sequence.memory += [item.branch] * item.positions

@@ -1,0 +1,57 @@
+"""What every task speaks: the loss it returns, the feed it asks for batches, the answers it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from sensorium.data.collate import Batch
+from sensorium.data.rows import Example
+
+Progress = Callable[[int], None]  # called with the number of rows just finished
+
+
+@dataclass
+class Loss:
+    """A sum over ``count`` supervised items, so that processes and micro-batches can divide by the right total."""
+
+    total: Tensor
+    count: int
+
+
+class Feed(Protocol):
+    """Gives batches of a table's rows, with whatever is cached."""
+
+    def example(self, row: int) -> Example: ...
+
+    def groups(self, rows: list[int]) -> list[list[int]]:
+        """Rows that may share one sequence."""
+        ...
+
+    def batches(self, groups: list[list[int]], **options: Any) -> Iterator[Batch]:
+        """Batches of about equal cost over all groups, in order; options as of ``Processor.sequence``."""
+        ...
+
+
+@dataclass
+class Answers:
+    """Answers to a table's rows.
+
+    Attributes:
+        rows: (n,) row numbers; targets, predictions: n values (None where unknown).
+        probabilities: (n, classes) of a classifier, else None.
+        confidence: (n,) probability of the answer given, NaN where none is known.
+        likelihoods: (n,) log P of the right answer in nats, NaN where unknown; tokens: (n,) its length.
+    """
+
+    rows: np.ndarray
+    targets: list[Any]
+    predictions: list[Any]
+    probabilities: np.ndarray | None
+    confidence: np.ndarray
+    likelihoods: np.ndarray
+    tokens: np.ndarray
