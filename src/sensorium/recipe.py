@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sensorium.errors import RecipeError
 
@@ -23,7 +23,18 @@ LATE_FUSIONS = ("concat", "weighted", "attention")
 class Part(BaseModel):
     """A part of a recipe: closed to unknown keys, checked on assignment."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's true is no number, and no text may hold a NUL."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("a yes or no stands where another value belongs; correct the value")
+        if isinstance(value, str) and "\x00" in value:
+            raise ValueError("holds a NUL character; remove it")
+        return value
 
 
 class SplitRecipe(Part):
@@ -57,6 +68,20 @@ class DataRecipe(Part):
     bad_rows: Literal["quarantine", "stop"] = "quarantine"
     root: str | None = Field(None, description="folder that file paths in the data may point into; the data file's own by default")
     max_rows: int | None = Field(None, ge=1, description="use a fixed random choice of this many rows")
+
+    @field_validator("source")
+    @classmethod
+    def _named(cls, value: str | list[str]) -> str | list[str]:
+        if not value or not all(isinstance(item, str) and item.strip() for item in ([value] if isinstance(value, str) else value)):
+            raise ValueError("names nothing; give a file, a folder or a bundled name")
+        return value
+
+    @field_validator("target")
+    @classmethod
+    def _a_column(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("names no column; give one, or leave it out")
+        return value
 
 
 class FusionRecipe(Part):
@@ -155,7 +180,7 @@ class Recipe(Part):
     model: ModelRecipe = Field(default_factory=ModelRecipe)
     training: TrainingRecipe = Field(default_factory=TrainingRecipe)
     evaluation: EvaluationRecipe = Field(default_factory=EvaluationRecipe)
-    tracking: list[Literal["tensorboard", "wandb"]] = Field(default_factory=lambda: ["tensorboard"])
+    tracking: list[Literal["tensorboard", "wandb"]] = ["tensorboard"]
     output: str | None = Field(None, description="the run's folder; runs/<data>-<target> by default")
 
     @model_validator(mode="after")
@@ -258,7 +283,8 @@ def _is_number(text: str) -> bool:
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> RecipeError:
     """The first validation error as one line that names the key and, for an unknown one, the near key."""
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "dict", "literal", "constrained"))]
+    kinds = ("function-", "dict", "literal", "constrained", "str", "int", "float", "list[")  # members of a union
+    path = [str(part) for part in first["loc"] if not str(part).startswith(kinds)]
     key = ".".join(path) or "recipe"
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, path[:-1])

@@ -124,6 +124,6 @@ def test_pip_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "PIP_DEFAULT_TIMEOUT": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(AssetError, match="PyPI toy==1.2: could not be downloaded .*check the network") as caught:
+    with pytest.raises(AssetError, match=r"PyPI toy==1\.2: could not be downloaded .*check the network") as caught:
         fetch.download(source(), tmp_path / "d")
     assert "127.0.0.1" not in str(caught.value)

@@ -215,7 +215,7 @@ def test_an_interrupt_cleans_up(toy: Asset, cache: Path) -> None:
 
 def test_too_little_room_is_seen_before_the_download(toy: Asset, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=20_000))
-    with pytest.raises(AssetError, match="too full: 20 kB free, 7. kB needed"):
+    with pytest.raises(AssetError, match=r"too full: 20 kB free, \d+ kB needed"):
         store.pull("toy", download=no_download)
     assert leftovers(cache) == []
 

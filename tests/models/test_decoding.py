@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import FEATURES, sequence, tiny_model
+from tests.models.small import FEATURES, sequence, tiny_model
 
 from sensorium.data.collate import collate
 from sensorium.models.decoding import DecodingSettings, filtered, generate

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from small import FEATURES, sequence, tiny_gpt, tiny_model
+from tests.models.small import FEATURES, sequence, tiny_gpt, tiny_model
 
 from sensorium.data.collate import Sequence, collate
 from sensorium.models.decoding import answer_log_likelihoods
@@ -79,7 +79,7 @@ class TestEarlyFusion:
         alone = model.hidden_states(collate([missing]))[0]
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
         with torch.no_grad():
-            model.projectors["picture"].missing += 1.0
+            model.projectors["picture"].missing.normal_()  # not a shift: LayerNorm would not see it
         assert (model.hidden_states(collate([missing]))[0] - alone).abs().max() > 1e-3
 
     def test_every_trainable_parameter_has_a_gradient_whatever_is_missing(self, gpt: str, fusion: dict) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sensorium.errors import DataError, MediaError, RecipeError
+from sensorium.errors import DataError, MediaError, RecipeError, RunError
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
 
 plans = st.builds(
@@ -111,3 +115,32 @@ def test_loader_reads_in_order_and_keeps_errors_one_line(workers: int) -> None:
         next(batches)
     assert str(caught.value) == "t.csv row 6: not a picture; replace it"
     assert caught.value.mend == "replace it"
+
+
+def test_signature_of_other_batches_is_refused() -> None:
+    plan = BatchPlan([1] * 8, 4, 2)
+    plan.check_signature(BatchPlan([1] * 8, 4, 2).signature())
+    with pytest.raises(
+        RunError, match=r"other batches \(batch_size 8 → 4\); set training.batch_size: 8, or add --fresh"
+    ):
+        plan.check_signature(BatchPlan([1] * 8, 8, 2).signature())
+    with pytest.raises(RunError, match=r"other batches \(units 9 → 8\); add --fresh"):
+        plan.check_signature(BatchPlan([1] * 9, 4, 2).signature())
+
+
+class Slow:
+    def __getitem__(self, key: tuple[int, int]) -> int:
+        time.sleep(0.02)
+        return key[1]
+
+
+def test_workers_read_on_when_everyone_is_signalled() -> None:
+    """A terminal's Ctrl-C and a scheduler's SIGTERM reach workers too; the step at work still gets its batches."""
+    loader = PlannedLoader(Slow(), lambda units: {"rows": units}, BatchPlan([1] * 40, 1, 1), workers=1)
+    batches = loader.load(0, [np.array([i]) for i in range(40)])
+    next(batches)
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGINT)
+        os.kill(child.pid, signal.SIGTERM)
+    assert [batch["rows"] for batch in batches] == [[i] for i in range(1, 40)]

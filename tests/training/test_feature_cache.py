@@ -61,7 +61,9 @@ def test_interruption_changes_no_bit_and_loses_one_shard(
     except KeyboardInterrupt:
         assert len(first.calls) == dies_at
     again = store(folder / "cut", second)
-    assert sorted(chain.from_iterable(first.calls + second.calls)) == sorted(set(contents))  # each content once, over both sittings
+    assert sorted(chain.from_iterable(first.calls + second.calls)) == sorted(
+        set(contents)
+    )  # each content once, over both sittings
     assert len(again) == len(contents) and again.lengths is not None
     for i, content in enumerate(contents):
         assert torch.equal(again[i], whole[i]) and len(again[i]) == again.lengths[i] == int(content, 16) % 4

@@ -73,7 +73,15 @@ class TinyUnits:
         return {"row": row, "tokens": self.tokens[row], "picture": picture, "label": self.labels[row]}
 
 
-def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+class TinyBatch(dict[str, Any]):
+    """Tensors by name; the loop asks for ``rows``."""
+
+    @property
+    def rows(self) -> list[int]:
+        return list(self["rows"])
+
+
+def collate(examples: list[dict[str, Any]]) -> TinyBatch:
     longest = max(len(e["tokens"]) for e in examples)
     tokens = torch.zeros(len(examples), longest, dtype=torch.long)
     mask = torch.zeros(len(examples), longest)
@@ -81,14 +89,14 @@ def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         tokens[i, : len(e["tokens"])] = torch.as_tensor(e["tokens"])
         mask[i, : len(e["tokens"])] = 1
     pictures = [torch.as_tensor(e["picture"]) for e in examples if e["picture"] is not None]
-    return {
+    return TinyBatch({
         "tokens": tokens,
         "mask": mask,
         "picture": torch.stack(pictures) if pictures else None,
         "has_picture": torch.tensor([e["picture"] is not None for e in examples]),
         "labels": torch.tensor([e["label"] for e in examples]),
         "rows": [e["row"] for e in examples],
-    }
+    })
 
 
 class TinyTask:
@@ -134,7 +142,7 @@ def run_job(
         "recipe": recipe,
         "accelerator": accelerator,
         "checkpoints": Checkpoints(folder / "checkpoints", say=say),
-        "tracker": NoTracker(),
+        "tracker": lambda step: NoTracker(),
         "progress": Silent(),
         "metric": Metric("loss"),
         "new_modules": ["projector", "head"],

@@ -163,7 +163,7 @@ _ASSETS = (
         kind="data set",
         summary="1,906 emoji pictures (64 px) with names in 25 languages, tags, 9 groups, 98 subgroups; skin-tone variants",
         licence="pictures Apache-2.0 (Noto Emoji), data MIT and Unicode-3.0",
-        size_bytes=17_000_000,
+        size_bytes=14_650_000,
         sources=(
             Source(
                 registry="npm",

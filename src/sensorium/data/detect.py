@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sensorium.data.readers_csv import open_bytes
+from sensorium.data.readers_csv import BROKEN, open_bytes
 from sensorium.data.readers_folder import IMAGES, SOUNDS, list_media
 from sensorium.errors import DataError
 
@@ -66,7 +66,7 @@ def _file(path: Path) -> str | None:
     with open_bytes(path) as file:
         try:
             start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-        except (EOFError, OSError):
+        except BROKEN:
             start = b""
     if by_name == "json":
         return "jsonl" if start.startswith(b"{") and _object_on_first_line(start) else "json"

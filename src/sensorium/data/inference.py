@@ -16,6 +16,7 @@ HEAD, RUNS, RUN = 2048, 16, 512  # the sample: the first rows, then runs at fixe
 PREFIX = 1024  # characters of a cell that are looked at
 MOST_CATEGORIES, LEAST_EACH = 50, 5  # DESIGN: at most 50 distinct values, each at least 5 times on average
 MOST_WHOLE = 20  # distinct whole numbers that still count as classes
+LEADING_ZERO = r"^[-+]?0\d"  # 007 and 01234 are codes, not numbers
 MOSTLY = 0.95  # share of cells that must look like a number, time or place
 
 _ENDS = {"image": "|".join(e[1:] for e in sorted(IMAGES)), "audio": "|".join(e[1:] for e in sorted(SOUNDS))}
@@ -40,8 +41,8 @@ def sample(column: pa.ChunkedArray) -> pa.ChunkedArray:
     rows = len(column)
     pieces = [column]
     if rows > HEAD + RUNS * RUN:
-        starts = np.sort(np.random.default_rng(0).integers(HEAD, rows - RUN, RUNS))
-        starts = np.maximum.accumulate(np.maximum(starts, HEAD + np.arange(RUNS) * RUN))
+        slack = np.random.default_rng(0).integers(0, rows - HEAD - RUNS * RUN, RUNS, endpoint=True)
+        starts = HEAD + np.arange(RUNS) * RUN + np.sort(slack)  # runs never overlap
         pieces = [column.slice(0, HEAD)] + [column.slice(int(start), RUN) for start in starts]
     chunks = [_light(chunk) for piece in pieces for chunk in piece.chunks]
     return pa.chunked_array(chunks, chunks[0].type if chunks else column.type)
@@ -136,7 +137,7 @@ def _tell_text(name: str, cells: pa.ChunkedArray) -> Told:
         if share >= MOSTLY:
             return Told(kind, "ISO dates" if kind == "time" else "latitude and longitude")
     share = share_of(cells, NUMBER)
-    if share >= MOSTLY and not share_of(cells, r"^[-+]?0\d"):
+    if share >= MOSTLY and not share_of(cells, LEADING_ZERO):
         return Told(
             "number", "numbers" if share == 1 else f"{share:.1%} of the cells are numbers; the others count as missing"
         )
@@ -189,10 +190,3 @@ def whole(column: pa.ChunkedArray) -> bool:
         return True
     finite = (chunk.filter(pc.is_finite(chunk)) for chunk in column.chunks)
     return all(pc.all(pc.equal(chunk, pc.floor(chunk)), min_count=0).as_py() for chunk in finite)
-
-
-def is_text_number(column: pa.ChunkedArray) -> bool:
-    """Whether every non-empty text of a column is a number (JSON that writes numbers as strings)."""
-    cells = pc.utf8_trim_whitespace(sample(column).drop_null())
-    cells = cells.filter(pc.not_equal(cells, ""))
-    return bool(len(cells)) and share_of(cells, NUMBER) == 1 and not share_of(cells, r"^[-+]?0\d")

@@ -72,19 +72,12 @@ def convert(
         numbers_in_text: columns of text whose every cell is a number (or stands for a missing one) become numbers.
 
     Raises:
-        DataError: more than half of a file's rows cannot be parsed, there are too many columns, or the disk is full.
+        DataError: more than half of a file's rows cannot be parsed, or there are too many columns.
+        OSError: the file cannot be written.
     """
     kinds: dict[str, str] = {}
     while True:
-        try:
-            tally, written, seen = _write(read(), path, names, kinds, numbers_in_text)
-        except OSError as error:
-            if not isinstance(error.errno, int):
-                raise
-            mend = "free space on that disk, or put the cache elsewhere"
-            raise DataError(
-                f"cannot write the converted table ({error.strerror})", where=str(path.parent), mend=mend
-            ) from None
+        tally, written, seen = _write(read(), path, names, kinds, numbers_in_text)
         if seen == written:
             return tally
         kinds = seen

@@ -24,7 +24,7 @@ def read_parquet(paths: list[Path]) -> Iterator[Chunk]:
                 size = _batch_rows(file.schema_arrow)
                 for batch in file.iter_batches(batch_size=size, use_threads=False):
                     yield chunk_of(number, batch, file.schema_arrow.metadata)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _unreadable(path, "Parquet", error) from None
 
 
@@ -42,7 +42,7 @@ def read_arrow(paths: list[Path]) -> Iterator[Chunk]:
                     stream = pa.ipc.open_stream(mapped)
                     batches, schema = iter(stream), stream.schema
                 yield from _sliced(number, batches, schema)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _unreadable(path, "Arrow", error) from None
 
 
@@ -91,7 +91,12 @@ def _from_hub(source: str) -> Any:
 
 
 def chunk_of(file: int, batch: pa.RecordBatch | pa.Table, metadata: dict[bytes, bytes] | None) -> Chunk:
-    """A batch as canonical columns; class numbers of `datasets` become class names."""
+    """A batch as canonical columns; class numbers of `datasets` become class names.
+
+    Raises:
+        pyarrow.ArrowInvalid: offsets or texts of a damaged file point nowhere; unchecked they would crash the process.
+    """
+    batch.validate(full=True)
     columns = {}
     for i, name in enumerate(batch.schema.names):
         if name in columns:

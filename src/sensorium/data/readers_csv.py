@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from sensorium.errors import DataError
 
 BLOCK = 1 << 20  # bytes parsed at once
 LARGEST_ROW = 64 << 20  # bytes; a longer row is an error
+BROKEN = (EOFError, OSError, zlib.error)  # what reading a cut or damaged file raises
 MAGIC = {
     b"PK\x03\x04": "an Excel or zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel file",
@@ -63,6 +65,7 @@ class TextScan:
     nul: bool
     odd_quotes: bool
     longest_line: int  # bytes
+    longest_record: int  # bytes, line feeds between quotes included
 
 
 def scan_text(path: Path) -> TextScan:
@@ -72,7 +75,7 @@ def scan_text(path: Path) -> TextScan:
         DataError: it is empty, is no text, or is not UTF-8; the message gives line and byte.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    offset, lines, quotes, nul, longest, run = 0, 1, 0, False, 0, 0
+    offset, lines, quotes, nul, longest = 0, 1, 0, False, _Longest()
     try:
         with open_bytes(path) as file:
             while block := file.read(1 << 20):
@@ -85,11 +88,12 @@ def scan_text(path: Path) -> TextScan:
                     at = error.start - pending
                     _refuse_encoding(path, lines + block[: max(0, at)].count(b"\n"), offset + at)
                 nul = nul or b"\0" in block
-                quotes += block.count(b'"')
+                here = block.count(b'"')
+                quotes += here
+                longest.add(block, here)
                 lines += block.count(b"\n")
                 offset += len(block)
-                longest, run = _longest(block, longest, run)
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except BROKEN as error:
         raise DataError(
             f"cannot be read to its end ({error})", where=str(path), mend="fetch or pack the file again"
         ) from None
@@ -97,15 +101,31 @@ def scan_text(path: Path) -> TextScan:
         _refuse_encoding(path, lines, offset - len(decoder.getstate()[0]))
     if not offset:
         raise DataError("the file is empty", where=str(path), mend="give a file with a header and rows")
-    return TextScan(nul, quotes % 2 == 1, max(longest, run))
+    return TextScan(nul, quotes % 2 == 1, longest.line, longest.record)
 
 
-def _longest(block: bytes, longest: int, run: int) -> tuple[int, int]:
-    """The longest line so far and the length of the open one. A line inside one block (1 MiB) is never long."""
-    first, last = block.find(b"\n"), block.rfind(b"\n")
-    if first < 0:
-        return longest, run + len(block)
-    return max(longest, run + first), len(block) - last - 1
+class _Longest:
+    """The longest line and record so far, fed block by block. Those inside one block (1 MiB) are never long."""
+
+    def __init__(self) -> None:
+        self.line = self.record = 0
+        self._line = self._record = 0  # bytes of the open ones
+        self._quoted = False
+
+    def add(self, block: bytes, quotes: int) -> None:
+        first, last = block.find(b"\n"), block.rfind(b"\n")
+        self.line, self._line = _ended(self.line, self._line, len(block), first, last)
+        if quotes or self._quoted:  # a line feed between quotes ends no record
+            data = np.frombuffer(block, dtype=np.uint8)
+            inside = np.cumsum(data == ord('"'), dtype=np.int32) + self._quoted
+            ends = np.flatnonzero((data == ord("\n")) & (inside % 2 == 0))
+            first, last = (int(ends[0]), int(ends[-1])) if len(ends) else (-1, -1)
+            self._quoted = bool(inside[-1] % 2)
+        self.record, self._record = _ended(self.record, self._record, len(block), first, last)
+
+
+def _ended(longest: int, run: int, size: int, first: int, last: int) -> tuple[int, int]:
+    return (max(longest, run + size), run + size) if first < 0 else (max(longest, run + first), size - last - 1)
 
 
 def refuse_other_formats(start: bytes, path: Path) -> None:
@@ -136,6 +156,8 @@ def read_csv(paths: list[Path], delimiter: str | None = None) -> Iterator[Chunk]
     """
     for number, path in enumerate(paths):
         scan = scan_text(path)
+        if scan.longest_line > LARGEST_ROW:
+            _refuse_length(path, "a line")
         if scan.odd_quotes:
             _refuse_open_quote(path, delimiter or _delimiter(path))
         yield from _one_file(number, path, delimiter or _delimiter(path), scan)
@@ -151,8 +173,8 @@ def _one_file(number: int, path: Path, delimiter: str, scan: TextScan) -> Iterat
         skipped.append((row.number - 2, f"has {cells} where the header has {row.expected_columns}"))
         return "skip"
 
-    # Arrow cannot grow a block midway: where a line is long, every block is of the largest size
-    block = BLOCK if scan.longest_line < BLOCK // 2 else LARGEST_ROW
+    # Arrow cannot grow a block midway: where a row is long, every block is of the largest size
+    block = BLOCK if scan.longest_record < BLOCK // 2 else LARGEST_ROW
     done = sent = 0
     with open_bytes(path) as file:
         try:
@@ -179,15 +201,17 @@ def _one_file(number: int, path: Path, delimiter: str, scan: TextScan) -> Iterat
                 yield Chunk(number, columns, keep.num_rows, sorted(fresh + extra))
         except pa.ArrowInvalid as error:
             if "straddling" in str(error):
-                what = f"a row after row {done} is longer than {block >> 20} MiB"
-                raise DataError(
-                    what, where=str(path), mend="close its quote, or move the long cell to a file of its own"
-                ) from None
+                _refuse_length(path, f"a row after row {done}")
             raise DataError(
                 f"cannot be parsed as CSV ({error})", where=str(path), mend="check delimiter and quotes"
             ) from None
     if skipped[sent:]:
         yield Chunk(number, {}, 0, skipped[sent:])
+
+
+def _refuse_length(path: Path, what: str) -> None:
+    mend = "close its quote, or move the long cell to a file of its own"
+    raise DataError(f"{what} is longer than {LARGEST_ROW >> 20} MiB", where=str(path), mend=mend)
 
 
 def _without_nul(

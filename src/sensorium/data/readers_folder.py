@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from sensorium.data.readers import ROWS, Chunk
-from sensorium.data.readers_csv import open_bytes, refuse_other_formats
+from sensorium.data.readers_csv import BROKEN, open_bytes, refuse_other_formats
 from sensorium.errors import DataError
 
 IMAGES = {
@@ -180,7 +180,7 @@ def _text_lines(path: Path) -> Iterator[str]:
             raise DataError(
                 f"line {number} is not UTF-8 at byte {error.start + 1}", where=str(path), mend="save the file as UTF-8"
             ) from None
-        except (EOFError, OSError) as error:
+        except BROKEN as error:
             raise DataError(
                 f"cannot be read to its end ({error})", where=str(path), mend="fetch or pack the file again"
             ) from None

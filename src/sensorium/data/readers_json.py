@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.data.readers import ROWS, Chunk, from_values
-from sensorium.data.readers_csv import open_bytes, refuse_other_formats
+from sensorium.data.readers_csv import BROKEN, open_bytes, refuse_other_formats
 from sensorium.errors import DataError
 
 CHUNK = 4 << 20  # bytes of lines in one chunk
@@ -49,14 +49,16 @@ def _lines(number: int, path: Path) -> Iterator[Chunk]:
 def _next_line(file: Any, path: Path, line_number: int) -> bytes:
     try:
         line: bytes = file.readline(LONGEST_LINE)
-    except (EOFError, OSError) as error:
-        raise DataError(
-            f"cannot be read to its end ({error})", where=str(path), mend="fetch or pack the file again"
-        ) from None
+    except BROKEN as error:
+        raise _cut(path, error) from None
     if len(line) >= LONGEST_LINE:
         what = f"line {line_number + 1} is longer than {LONGEST_LINE >> 20} MiB"
         raise DataError(what, where=str(path), mend="write one object a line, and large media to files of their own")
     return line
+
+
+def _cut(path: Path, error: Exception) -> DataError:
+    return DataError(f"cannot be read to its end ({error})", where=str(path), mend="fetch or pack the file again")
 
 
 def parse_line(line: bytes) -> dict[str, Any] | str:
@@ -85,8 +87,11 @@ def _json_type(value: Any) -> str:
 def read_json(paths: list[Path]) -> Iterator[Chunk]:
     """Chunks of JSON files that each hold one array of objects."""
     for number, path in enumerate(paths):
-        with open_bytes(path) as file:
-            data = file.read(LARGEST_ARRAY + 1)
+        try:
+            with open_bytes(path) as file:
+                data = file.read(LARGEST_ARRAY + 1)
+        except BROKEN as error:
+            raise _cut(path, error) from None
         if len(data) > LARGEST_ARRAY:
             raise DataError(
                 "more than 1 GiB of JSON in one array",

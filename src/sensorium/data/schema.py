@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sensorium.data.inference import (
+    LEADING_ZERO,
     LEAST_EACH,
     MOST_CATEGORIES,
     MOST_WHOLE,
+    MOSTLY,
     PLACE,
     TIME,
     distinct_values,
@@ -212,6 +214,10 @@ def _target_kind(
             _sorted(counts),
             f"{len(counts)} distinct values (at most {MOST_CATEGORIES}, each {LEAST_EACH} times on average): classified",
         )
+    if pa.types.is_large_string(column.type):
+        share = share_of(sample(column).drop_null(), NUMBER)
+        if share >= MOSTLY and not share_of(sample(column).drop_null(), LEADING_ZERO):
+            return "number", None, f"{share:.1%} of the cells are numbers: regressed, the others count as missing"
     return "text", None, "other text: generated"
 
 

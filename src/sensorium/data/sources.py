@@ -140,12 +140,10 @@ def find(source: str | list[str]) -> list[Path]:
         DataError: a file, folder or match does not exist.
     """
     items = [source] if isinstance(source, str) else source
-    if not items:
-        raise DataError("the list of files is empty", where="data.source", mend="name at least one file")
     found: list[Path] = []
     for item in items:
-        path = Path(os.path.expanduser(item)) if item.strip() else None
-        if path is not None and (path.exists() or path.is_symlink()):
+        path = Path(os.path.expanduser(item))
+        if path.exists() or path.is_symlink():
             found.append(path.absolute())
         elif any(c in item for c in "*?["):
             matches = sorted(glob.glob(os.path.expanduser(item), recursive=True))
@@ -159,7 +157,7 @@ def find(source: str | list[str]) -> list[Path]:
 
             raise DataError(
                 "no such file or folder",
-                where=item or "data.source",
+                where=item,
                 mend=f"check the path; bundled data sets: {', '.join(sorted(BUNDLED))}",
             )
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 
 from sensorium.data import readers_csv
 from sensorium.data.readers import Chunk, Tally, canonical, convert, from_values
@@ -122,16 +125,7 @@ def build(
         DataError: there are no rows.
     """
     folder = Path(cache) / f"{kind}-{sha256_text(f'{VERSION} {kind} {fingerprint}')[:32]}"
-    tally = _cached(folder)
-    if tally is None or len(tally.rows) != len(names):
-        tally = _convert_into(folder, read, names, numbers_in_text=kind == "csv")
-    if not sum(tally.rows):
-        skipped = sum(len(part) for part in tally.skipped)
-        raise DataError(
-            f"there are no rows ({skipped} malformed)" if skipped else "there are no rows",
-            where=name,
-            mend="give a file with rows",
-        )
+    tally = _cached(folder) or _convert_once(folder, read, name, names, numbers_in_text=kind == "csv")
     places = Places(names, tally.rows, tally.skipped, unit)
     path = (folder / "table.arrow").absolute()
     table = map_table(path)
@@ -150,38 +144,48 @@ def _cached(folder: Path) -> Tally | None:
         return None
 
 
-def _convert_into(folder: Path, read: Callable[[], Iterator[Chunk]], names: list[str], numbers_in_text: bool) -> Tally:
+def _convert_once(
+    folder: Path, read: Callable[[], Iterator[Chunk]], name: str, names: list[str], numbers_in_text: bool
+) -> Tally:
+    """Convert into ``folder`` while other processes that want the same wait; whoever comes second finds it there."""
+    cache = folder.parent
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{folder.name}.lock"):
+            if (tally := _cached(folder)) is not None:
+                return tally
+            _sweep(cache)
+            temporary = Path(tempfile.mkdtemp(dir=cache, prefix=".converting-"))
+            try:
+                tally = _convert(temporary, read, name, names, numbers_in_text)
+                replace_folder(temporary, folder)
+                return tally
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise DataError(
-            f"the cache cannot be written ({error.strerror})", where=str(folder.parent), mend="make it writable"
-        ) from None
-    try:
-        tally = convert(read, temporary / "table.arrow", names, numbers_in_text=numbers_in_text)
-        write_json(temporary / "tally.json", {"rows": tally.rows, "skipped": tally.skipped})
-        pa.default_memory_pool().release_unused()
-        if _cached(folder) is None:  # else another process was faster
-            replace_folder(temporary, folder)
-    except OSError as error:
-        if _cached(folder) is None:
-            raise DataError(
-                f"the cache cannot be written ({error.strerror})",
-                where=str(folder.parent),
-                mend="free space on that disk",
-            ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        cause = os.strerror(error.errno) if isinstance(error.errno, int) else str(error)
+        mend = "free space there and make it writable, or put the cache elsewhere"
+        raise DataError(f"the cache cannot be written ({cause})", where=str(cache), mend=mend) from None
+
+
+def _convert(
+    folder: Path, read: Callable[[], Iterator[Chunk]], name: str, names: list[str], numbers_in_text: bool
+) -> Tally:
+    tally = convert(read, folder / "table.arrow", names, numbers_in_text=numbers_in_text)
+    if not sum(tally.rows) or not map_table(folder / "table.arrow").num_columns:
+        what = "there are no rows" if not sum(tally.rows) else "there are no columns"
+        raise DataError(what, where=name, mend="give a file with rows")
+    write_json(folder / "tally.json", {"rows": tally.rows, "skipped": tally.skipped})
+    pa.default_memory_pool().release_unused()
     return tally
 
 
 def _sweep(cache: Path) -> None:
     """Remove what a killed conversion left more than a day ago."""
     for left in cache.glob(".converting-*"):
-        if time.time() - left.stat().st_mtime > 86_400:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > 86_400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 # -- rows in memory --------------------------------------------------------------------------------

@@ -103,10 +103,10 @@ def measure_baselines(train: Known, validation: Known, test: Known, like: Predic
         found.notes.append(f"Linear probe and nearest neighbour learn from {MAX_ROWS:,} training rows drawn by seed {seed}.")
     if chosen:
         found.notes.append(f"Linear probe (train rows, chosen on validation): {'; '.join(chosen)}.")
-    for name, column in answers.items():
-        if any(answer is not None for answer in column):
+    for name, given in answers.items():
+        if any(answer is not None for answer in given):
             found.predictions[name] = replace(
-                like, predictions=column, probabilities=tables.get(name), likelihoods=None, tokens=None
+                like, predictions=given, probabilities=tables.get(name), likelihoods=None, tokens=None
             )
     return found
 
@@ -151,7 +151,6 @@ def linear_probe(
     Returns:
         Class names, probabilities (m, classes), and a note; no names where it cannot be fitted.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     targets = np.array([str(t) for t in train.targets], dtype=object)
@@ -166,10 +165,11 @@ def linear_probe(
     y_check = np.array([number.get(str(t), -1) for t in validation.targets], dtype=np.int64)
     strengths = STRENGTHS if len(y_check) and len(check) else (1e-2,)
     best: tuple[tuple[float, float], float, np.ndarray] | None = None
-    model = LogisticRegression(max_iter=100, tol=1e-3, warm_start=True)
+    model = LogisticRegression(max_iter=300, tol=1e-5, warm_start=True)
     for strength in strengths:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred steps from the last C's weights are plenty
+            # 300 steps from the last C's weights are plenty, and rare classes are no regression.
+            warnings.simplefilter("ignore", UserWarning)
             model.set_params(C=strength).fit(x, y)
         merit = (0.0, 0.0)
         if len(strengths) > 1:

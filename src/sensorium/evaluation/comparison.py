@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sensorium.errors import DataError
 from sensorium.evaluation.intervals import Resamples, difference, interval
 from sensorium.evaluation.predictions import Predictions, align
 from sensorium.metrics import classification
@@ -53,6 +54,8 @@ def compare(
     unlabelled = len(after) - len(after.labelled())
     systems = align(systems)
     after = systems["after"]
+    if not len(after):
+        raise DataError("no rows with a known answer to measure", mend="give a split that has some")
     found: dict[str, Any] = {
         **_measure(systems, seed, n_resamples),
         "by": _by(systems, seed, n_resamples),
@@ -129,13 +132,14 @@ def _notes(systems: dict[str, Predictions], unlabelled: int, n_resamples: int, c
         f"p: two-sided, paired, not corrected for the number of comparisons, at least {2 / (n_resamples + 1):.2g}."
     ]
     if units < FEW:
-        notes.append(f"Only {units} {'rows' if after.clusters is None else 'clusters'}: intervals this small a sample gives are too narrow.")
+        what = "rows" if after.clusters is None else "clusters"
+        notes.append(f"Only {units} {what}: so few give intervals that are too narrow.")
     if unlabelled:
         notes.append(f"{unlabelled:,} rows without a known answer are left out.")
     if after.kind == "category":
         unknown = int((after.encoded()[0] < 0).sum())
         if unknown:
-            notes.append(f"{unknown:,} rows are of a class that no training row has; they count as wrong.")
+            notes.append(f"{unknown:,} rows are of a class that the model does not know; they count as wrong.")
     known = None if after.likelihoods is None else int(np.isfinite(after.likelihoods).sum())
     if after.kind == "text" and known is not None and known < len(after):
         notes.append(f"The likelihood of the right answer is known for {known:,} of {len(after):,} rows.")

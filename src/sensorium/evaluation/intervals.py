@@ -73,7 +73,7 @@ class Resamples:
         if self._kept is not None:
             yield from self._kept
             return
-        keep = [] if self.n_resamples * self.units <= _KEPT else None
+        keep: list[np.ndarray] | None = [] if self.n_resamples * self.units <= _KEPT else None
         draw = np.random.default_rng(self.seed)
         size = max(1, _BLOCK // self.units)
         for start in range(0, self.n_resamples, size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Predictions:
     classes: Sequence[str] | None = None
     likelihoods: np.ndarray | None = None
     tokens: np.ndarray | None = None
-    groups: dict[str, Sequence[Any]] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     clusters: Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Predictions:
         kind: Kind,
         *,
         classes: Sequence[str] | None = None,
-        groups: dict[str, Sequence[Any]] | None = None,
+        groups: Mapping[str, Sequence[Any]] | None = None,
         clusters: Sequence[Any] | None = None,
     ) -> Predictions:
         """What a task's ``predict`` gave, with the columns to group and cluster by."""

@@ -30,7 +30,8 @@ def summarise(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             summary[key] = first[key]
     summary["rows"] = [run["rows"] for run in runs]
     summary["notes"] = [
-        f"Mean, standard deviation and 95 % t-interval over {len(runs)} seeds; the scatter of the test rows is in each seed's metrics.json.",
+        f"Mean, standard deviation and 95 % t-interval over {len(runs)} seeds; "
+        "the scatter of the test rows is in each seed's metrics.json.",
         *dict.fromkeys(note for run in runs for note in run.get("notes", [])),
     ]
     return summary

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHORT = {"majority": "majority", "linear_probe": "probe", "nearest_neighbour": "nearest"}
-SHORT_LABEL = {
+SHORT_LABEL = {  # no word longer than 10, so that nothing breaks within one
     "balanced_accuracy": "balanced acc.",
     "precision_macro": "precision macro",
     "recall_macro": "recall macro",
     "f1_macro": "F1 macro",
-    "calibration_error": "calibration err",
+    "calibration_error": "calibr. error",
+    "log_likelihood": "log-lik.",
 }
 WIDTH = 80
 
@@ -75,7 +76,7 @@ def _empty(first: str, metrics: dict[str, Any]) -> Table:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(Text(clean(first)), max_width=24, overflow="fold")
+    table.add_column(Text(clean(first)), min_width=10, max_width=24, overflow="fold")
     for name in _columns(metrics):
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -63,7 +63,9 @@ def bare(name: str, value: float, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if unit in ("share", "points"):
         return f"{value * (100 if unit == 'share' else 1):{plus}.1f}"
-    return f"{value:{plus}.2f}" if 0.1 <= abs(value) < 1000 else f"{value:{plus}.3g}"
+    if 0.1 <= abs(value) < 1000 or value == 0:
+        return f"{value:{plus}.2f}"
+    return f"{value:{plus}.3f}" if 0.002 <= abs(value) < 0.1 else f"{value:{plus}.3g}"
 
 
 def _against_before(part: dict[str, Any], primary: str, where: str) -> list[Finding]:

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
 
 from sensorium import assets
 from sensorium.errors import DataError
@@ -36,6 +34,7 @@ from sensorium.tasks.classify import Classify
 from sensorium.tasks.generate import Generate
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
 from sensorium.training.checkpoint import Checkpoints
+from sensorium.training.distributed import make_accelerator
 from sensorium.training.history import History
 from sensorium.training.loop import Metric, planned_steps, train
 from sensorium.training.memory import Shape, available, check, estimate
@@ -115,8 +114,7 @@ def fit(recipe: Recipe, *, fresh: bool = False, seeds: list[int] | None = None, 
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
-    patient = InitProcessGroupKwargs(timeout=timedelta(hours=12))  # the others wait while the first one evaluates
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patient])
+    accelerator = make_accelerator(say=progress)
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
         return _work(Run(folder), recipe, accelerator, make_progress(quiet=True))
@@ -248,8 +246,7 @@ class Job:
         loader = PlannedLoader(units, self.feed.collate, plan, training.workers)
         checkpoints = Checkpoints(self.run.checkpoints, say=self.progress)
         name, higher = self.task.measure
-        main = self.accelerator.is_main_process
-        history = train(
+        return train(
             self.parts.model,
             self.task,
             loader,
@@ -257,15 +254,12 @@ class Job:
             training,
             accelerator=self.accelerator,
             checkpoints=checkpoints,
-            tracker=open_tracker(
-                recipe.tracking if main else [], self.run.logs, run_id=self.run.folder.name, config=recipe.model_dump(mode="json")
-            ),
+            tracker=lambda step: open_tracker(recipe.tracking, self.run.logs, step, self.run.folder.name, recipe.model_dump(mode="json")),
             progress=self.progress,
             metric=Metric(name, higher),
             new_modules=NEW_MODULES,
             say=self.progress,
         )
-        return history
 
     def lengths(self) -> np.ndarray:
         """Estimated tokens of each training unit, for bucketing."""

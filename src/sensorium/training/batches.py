@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sensorium.errors import DataError, RecipeError, SensoriumError
+from sensorium.errors import DataError, RecipeError, RunError, SensoriumError
 from sensorium.training.protocols import Batch
 
 POOL_STEPS = 50  # steps sorted by length together; as transformers' group_by_length
@@ -100,6 +100,15 @@ class BatchPlan:
                 where="training.micro_batch_size",
                 mend="start fewer processes" if small else f"make batch_size / micro_batch_size a multiple of {world}",
             )
+
+    def check_signature(self, theirs: dict[str, int]) -> None:
+        """RunError where a checkpoint was written with another plan."""
+        mine = self.signature()
+        changed = [key for key in mine if theirs.get(key) != mine[key]]
+        if changed:
+            shown = ", ".join(f"{key} {theirs.get(key)} → {mine[key]}" for key in changed)
+            known = "" if "units" in changed else f"set training.{changed[0]}: {theirs.get(changed[0])}, or "
+            raise RunError(f"the checkpoint was written with other batches ({shown})", mend=f"{known}add --fresh")
 
     def epoch(self, epoch: int) -> EpochPlan:
         """The plan of one epoch (from 0), the same in every process and after every resume."""
@@ -207,7 +216,10 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(index: int) -> None:
-    """One thread, and signals left to the main process: it writes the checkpoint while workers go on reading."""
+    """One thread, and signals left to the main process: it ends its step and saves while workers go on reading.
+
+    Terminals and schedulers signal every process of a group; workers leave when the main process closes or dies.
+    """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,9 +1,10 @@
 """Checkpoints that survive ``kill -9``: written beside, hashed, synced, renamed; the newest valid one resumes.
 
 ``step-00000042/`` holds ``model.safetensors`` (what trains, and buffers), ``optimizer.safetensors`` (fp32 masters and
-moments), ``state.json`` (where training is) and ``manifest.json`` (sizes and SHA-256 of the others). ``best-00000030/`` is a
-snapshot of the weights alone; it stays while a checkpoint's state names it as ``best_step``. There is no pickle, and no stream of random numbers to store: data draws from
-(seed, epoch, unit), the model from (seed, step, micro-batch), see ``loop``.
+moments), ``state.json`` (where training is) and ``manifest.json`` (sizes and SHA-256 of the others).
+``best-00000030/`` is a snapshot of the weights alone; it stays while a checkpoint's state names it as ``best_step``.
+There is no pickle, and no stream of random numbers to store: data draws from (seed, epoch, unit), the model from
+(seed, step, micro-batch), see ``loop``. Nor a scaler: bf16 has fp32's range.
 
 Only one process may write to a folder; several may read.
 """

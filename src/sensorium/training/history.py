@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sensorium.errors import RunError
+
 
 @dataclass
 class LoopState:
@@ -27,11 +29,30 @@ class LoopState:
     validation_seconds: float = 0.0
     rows: int = 0
     peak_memory: int = 0
-    losses: list[list[float]] = field(default_factory=list)  # [step, loss per item, learning-rate factor]
+    losses: list[list[float]] = field(default_factory=list)  # [step, mean loss since the point before]
+    window: list[float] = field(default_factory=lambda: [0.0, 0.0])  # sum and number of losses since the last point
     validations: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LoopState:
+        """What ``to_dict`` gave; RunError where another version of the program wrote it."""
+        try:
+            return cls(**values)
+        except TypeError:
+            raise RunError("the checkpoint was written by another version of Sensorium", mend="add --fresh") from None
+
+    def note_loss(self, loss: float, points: int = 1000) -> float | None:
+        """Take in the latest step's loss; the mean since the last point where it is time for one, else None."""
+        self.window = [self.window[0] + loss, self.window[1] + 1]
+        if self.step % max(1, self.total // points) and self.step < self.total:
+            return None
+        mean = self.window[0] / self.window[1]
+        self.losses.append([self.step, mean])
+        self.window = [0.0, 0.0]
+        return mean
 
 
 @dataclass(frozen=True)
@@ -40,7 +61,7 @@ class History:
 
     Attributes:
         steps, epochs: how many optimiser steps, and passes over the data (fractional).
-        losses: (step, training loss per supervised item), at most about a thousand points.
+        losses: (step, training loss per supervised item), about a thousand points at the most, each a mean since the last.
         validations: ``{"step", "epoch", "metrics"}`` each.
         best: ``{"metric", "value", "step"}`` of the weights that are now in the model; None without validation.
         seconds: wall time over all sittings; ``samples_per_second`` counts rows over the steps alone.
@@ -60,8 +81,3 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def thin(losses: list[list[float]], limit: int = 1000) -> list[list[float]]:
-    """Every second point once there are more than ``limit``, so that a long run's state stays small."""
-    return losses[::2] if len(losses) > limit else losses

@@ -25,17 +25,18 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import nn
 
-from sensorium.errors import Interrupted, NonFiniteLoss, RunError
+from sensorium.errors import Interrupted, NonFiniteLoss
 from sensorium.recipe import TrainingRecipe
 from sensorium.training.batches import BatchPlan
 from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.distributed import add_up, any_process, collect, from_main
-from sensorium.training.history import History, LoopState, thin
+from sensorium.training.history import History, LoopState
 from sensorium.training.memory import peak_memory
 from sensorium.training.optim import MasterAdamW, parameter_groups, schedule
 from sensorium.training.pace import is_time_to_look, steps_that_fit
 from sensorium.training.protocols import Batch, Loader, Metric, Progress, Say, Task, Tracker
 from sensorium.training.signals import Stop, stop_on_signals
+from sensorium.training.tracking import NoTracker
 
 CHECKPOINT_SECONDS = 300.0
 WARM_STEPS = 2  # the first steps of a process are too slow to measure by
@@ -52,7 +53,7 @@ def train(
     *,
     accelerator: Accelerator,
     checkpoints: Checkpoints,
-    tracker: Tracker,
+    tracker: Callable[[int], Tracker],
     progress: Progress,
     metric: Metric = Metric(),  # noqa: B008 (frozen)
     new_modules: Sequence[str] = (),
@@ -62,6 +63,7 @@ def train(
 
     Args:
         model: built, with ``requires_grad`` set on what trains, in the type that it trains in.
+        tracker: opens the curves at the step that training starts from; called in the main process only.
         validate: runs in every process on the built model; the main process's ``metric`` decides. None: no choosing.
         new_modules: name prefixes that learn at ``recipe.head_learning_rate``.
 
@@ -114,11 +116,12 @@ class _Session:
     plan: BatchPlan
     accelerator: Accelerator
     checkpoints: Checkpoints
-    tracker: Tracker
+    open_tracker: Callable[[int], Tracker]
     metric: Metric
     optimizer: MasterAdamW
     state: LoopState
     say: Say
+    tracker: Tracker = field(default_factory=NoTracker)
     _wrapped: nn.Module = field(init=False)
     _mark: float = 0.0
     _saved: float = 0.0
@@ -132,15 +135,19 @@ class _Session:
         main = self.accelerator.is_main_process
         if main:
             self.checkpoints.clean()
+        else:
+            self.say = _say_nothing
         name = from_main(self.accelerator, self.checkpoints.newest_valid() if main else None)
         if name is not None:
-            found = LoopState(**self.checkpoints.load(name, self.model, self.optimizer))
-            _check_plan(found.plan, self.plan.signature())
+            found = LoopState.from_dict(self.checkpoints.load(name, self.model, self.optimizer))
+            self.plan.check_signature(found.plan)
             self.state = found
             self.say(f"resuming at step {found.step} of {found.total}")
         best = self.state.best_step
         if best is not None and not from_main(self.accelerator, self.checkpoints.has_best(best) if main else None):
             self.state.best = self.state.best_step = None  # lost: choose anew from here on
+        if main:
+            self.tracker = self.open_tracker(self.state.step)
         self._wrapped = self.accelerator.prepare_model(self.model)
         self._wrapped.train()
         self._mark = self._saved = time.monotonic()
@@ -172,10 +179,11 @@ class _Session:
             best = {"metric": self.metric.name, "value": state.best, "step": state.best_step}
         self.model.eval()
         self.tracker.close()
+        self.accelerator.free_memory()  # it keeps what it prepared, for the next seed's training too
         return History(
             steps=state.step,
             epochs=state.step / self.plan.steps,
-            losses=[(int(step), loss) for step, loss, _ in state.losses],
+            losses=[(int(step), loss) for step, loss in state.losses],
             validations=state.validations,
             best=best,
             seconds=state.seconds,
@@ -199,9 +207,9 @@ class _Session:
                 accelerator.backward(loss.total)
             value = float(loss.total.detach())
             total, count = total + value, count + int(loss.count)
-            rows += list(batch["rows"])
+            rows += list(batch.rows)
             if not math.isfinite(value):  # said after the sums below: other processes wait there
-                bad += list(batch["rows"])
+                bad += list(batch.rows)
         total, items, n_rows, faults = add_up(accelerator, [total, count, len(rows), len(bad)])
         if faults or not math.isfinite(total):
             raise _non_finite("loss", state.step, collect(accelerator, bad))
@@ -218,11 +226,13 @@ class _Session:
         state.step += 1
         state.step_seconds += seconds
         state.rows += int(n_rows)
-        state.losses = thin([*state.losses, [state.step, total / items, factor]])
-        facts = {"loss": total / items, "learning_rate": recipe.learning_rate * factor, "gradient_norm": norm}
-        facts["samples_per_second"] = n_rows / max(seconds, 1e-9)
-        self.tracker.log({f"train/{key}": value for key, value in facts.items()}, state.step)
-        return {"loss": facts["loss"], "samples/s": facts["samples_per_second"]}
+        speed = n_rows / max(seconds, 1e-9)
+        mean = state.note_loss(total / items)
+        if mean is not None:
+            facts = {"loss": mean, "gradient_norm": norm, "samples_per_second": speed}
+            facts["learning_rate"] = recipe.learning_rate * factor
+            self.tracker.log({f"train/{key}": value for key, value in facts.items()}, state.step)
+        return {"loss": total / items, "samples/s": speed}
 
     def after_step(self, stop: Stop) -> None:
         """Between steps: keep to the time, leave when asked, write a checkpoint when due."""
@@ -293,17 +303,13 @@ def _seed(seed: int, step: int, index: int) -> int:
     return int(high) << 32 | int(low)
 
 
+def _say_nothing(line: str) -> None:
+    pass
+
+
 def _non_finite(what: str, step: int, rows: list[Any]) -> NonFiniteLoss:
     shown = ", ".join(str(row) for row in rows[:16]) + (f" and {len(rows) - 16} more" if len(rows) > 16 else "")
     return NonFiniteLoss(
         f"the {what} is not finite in step {step + 1}, rows {shown}",
         mend="look at these rows, or lower training.learning_rate",
     )
-
-
-def _check_plan(theirs: dict[str, int], mine: dict[str, int]) -> None:
-    changed = [f"{key} {theirs.get(key)} → {mine[key]}" for key in mine if theirs.get(key) != mine[key]]
-    if changed:
-        key = changed[0].split()[0]
-        mend = "add --fresh" if key == "units" else f"set training.{key}: {theirs.get(key)}, or add --fresh"
-        raise RunError(f"the checkpoint was written with other batches ({', '.join(changed)})", mend=mend)

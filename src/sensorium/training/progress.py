@@ -19,6 +19,9 @@ EVERY_SECONDS, EVERY_SHARE = 10.0, 0.1
 class Silent:
     """Shows nothing: processes other than the main one, ``--json``, tests."""
 
+    def __call__(self, text: str) -> None:
+        pass
+
     def task(self, name: str, total: int, done: int = 0, unit: str = "") -> AbstractContextManager[Advance]:
         return self._task()
 
@@ -32,6 +35,9 @@ class Lines:
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
+
+    def __call__(self, text: str) -> None:
+        self._write(text)
 
     def task(self, name: str, total: int, done: int = 0, unit: str = "") -> AbstractContextManager[Advance]:
         return self._task(name, total, done, unit)
@@ -68,6 +74,9 @@ class Bars:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+
+    def __call__(self, text: str) -> None:
+        print(text, file=self._stream or sys.stderr, flush=True)
 
     def task(self, name: str, total: int, done: int = 0, unit: str = "") -> AbstractContextManager[Advance]:
         return self._task(name, total, done, unit)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sensorium.training.batches import BatchPlan
 
 Say = Callable[[str], None]
-Batch = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,12 @@ class LossLike(Protocol):
     def count(self) -> int: ...
 
 
+class Batch(Protocol):
+    """What a step runs on; ``rows`` are the table's row numbers in it."""
+
+    rows: list[int]
+
+
 class Task(Protocol):
     """Turns a batch into a loss.
 
@@ -47,7 +52,7 @@ class Task(Protocol):
 
 
 class Loader(Protocol):
-    """Gives batches by plan. A batch is a mapping; ``batch["rows"]`` lists its row numbers."""
+    """Gives batches by plan. See ``Batch``."""
 
     @property
     def plan(self) -> BatchPlan: ...
@@ -70,7 +75,9 @@ class Advance(Protocol):
 
 
 class Progress(Protocol):
-    """Shows how far long work is."""
+    """Shows how far long work is; called with a line, it says it."""
+
+    def __call__(self, text: str) -> None: ...
 
     def task(self, name: str, total: int, done: int = 0, unit: str = "") -> AbstractContextManager[Advance]: ...
 
