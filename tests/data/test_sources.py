@@ -362,6 +362,7 @@ def test_lists_and_globs_concatenate(tmp_path):
     [
         ("nothere.csv", r"nothere\.csv: no such file or folder; check the path; bundled data sets: .*emoji-ask"),
         ("no*.csv", r"no\*\.csv: no file matches"),
+        ("x" * 5000 + ".csv", "no such file or folder"),
         ("sub/nothere.csv", "no such file or folder"),
         (["{d}/a.csv", "{d}/b.jsonl"], "files of different formats"),
         (["{d}/a.csv", "{d}/empty"], "a folder among several sources"),

@@ -111,7 +111,7 @@ def _from_file(text: str, root: Path | None, limit: int) -> bytes:
         if found.st_size > limit:
             raise MediaError(f"{found.st_size:,} bytes are more than {limit:,}", where=where, mend="make it smaller")
         try:
-            data = file.read(limit + 1)
+            data = file.read(min(found.st_size or limit, limit) + 1)  # /proc says 0
         except OSError as error:
             raise MediaError(f"the file cannot be read ({error.strerror})", where=where, mend="check the disk") from None
     if not data:

@@ -143,7 +143,7 @@ def find(source: str | list[str]) -> list[Path]:
     found: list[Path] = []
     for item in items:
         path = Path(os.path.expanduser(item))
-        if path.exists() or path.is_symlink():
+        if os.path.lexists(path):  # False, too, for names that no file can have
             found.append(path.absolute())
         elif any(c in item for c in "*?["):
             matches = sorted(glob.glob(os.path.expanduser(item), recursive=True))

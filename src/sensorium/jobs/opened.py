@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from sensorium import assets
 from sensorium.data.media import read_media
 from sensorium.data.rows import Rows
 from sensorium.data.schema import Schema, check_columns
-from sensorium.data.sources import Source, open_source
+from sensorium.data.sources import Source, from_rows, open_source
 from sensorium.errors import DataError
 from sensorium.jobs.feed import Feed
 from sensorium.models.decoding import DecodingSettings
@@ -86,45 +84,14 @@ def open_rows(path: str | list[str], recipe: Recipe) -> Source:
 
 
 def table_source(rows: Any, schema: Schema, root: Path) -> Source:
-    """Rows in memory as a source."""
-    table = _arrow(rows)
-    if not len(table):
+    """Rows in memory as a source; columns that the run knows and the rows lack are missing throughout."""
+    source = from_rows(rows, root)
+    if not len(source):
         raise DataError("no rows to answer", mend="give at least one")
-    folder = Path(tempfile.mkdtemp(prefix="sensorium-rows-"))
-    path = folder / "rows.parquet"
-    needed = [schema.messages] if schema.messages else list(schema.inputs)
-    absent = [name for name in needed if name is not None and name not in table.column_names]
+    needed = [str(name) for name in ([schema.messages] if schema.messages else schema.inputs)]
+    absent = [name for name in needed if name not in source.table.column_names]
     if len(absent) == len(needed):
-        raise DataError(f"none of the columns {', '.join(map(str, needed))} is there", where="predict", mend="name cells by column")
+        raise DataError(f"none of the columns {', '.join(needed)} is there", where="predict", mend="name cells by column")
     for name in absent:
-        table = table.append_column(str(name), pa.nulls(len(table), pa.string()))
-    import pyarrow.parquet as pq
-
-    try:
-        pq.write_table(table, path)
-        source = open_source(DataRecipe(source=str(path), root=str(root)), folder / "converted")
-    finally:
-        path.unlink(missing_ok=True)
+        source.table = source.table.append_column(name, pa.nulls(len(source), pa.large_string()))
     return source
-
-
-def _arrow(rows: Any) -> pa.Table:
-    if isinstance(rows, pa.Table):
-        return rows
-    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
-        rows = rows.to_dict("records")
-    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes | dict):
-        raise DataError(f"rows are a {type(rows).__name__}", where="predict", mend="give a list of dicts, a DataFrame or an Arrow table")
-    records = [dict(row) for row in rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
-    try:
-        return pa.table({name: [_cell(record.get(name)) for record in records] for name in names})
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError(f"cells of one column differ in type ({error})", where="predict", mend="make them alike") from None
-
-
-def _cell(value: Any) -> Any:
-    """Bytes become the struct that media cells are; NaN is missing."""
-    if isinstance(value, bytes):
-        return {"bytes": value, "path": None}
-    return None if isinstance(value, float) and value != value else value

@@ -16,8 +16,8 @@ from sensorium.errors import MediaError
 
 MAX_PIXELS = 64_000_000  # 192 MB once decoded
 MAX_BYTES = 64 << 20
-# Readers that only decode: none that starts another program (EPS) or only names a stub.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
+# Readers that only decode: none that starts another program (EPS) or only names a stub. JPEG reads MPO too.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "ICO")
 # What Pillow's readers raise on damaged bytes, besides OSError.
 _DAMAGE = (
     OSError,
@@ -116,8 +116,6 @@ _TURNS = {
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    if image.format == "AVIF":
-        return image  # the decoder has turned it already
     try:
         turn = _TURNS.get(image.getexif().get(0x0112, 1))
     except _DAMAGE:  # a damaged note beside a sound picture

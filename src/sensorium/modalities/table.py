@@ -190,10 +190,8 @@ def _batches(cells: Any) -> Iterator[Sequence[Any]]:
 
 
 def _listed(cells: Any) -> Sequence[Any]:
-    if hasattr(cells, "to_pylist"):
-        listed: Sequence[Any] = cells.to_pylist()
-        return listed
-    return cells if isinstance(cells, list | tuple | np.ndarray) else list(cells)
+    listed: Any = cells.to_pylist() if hasattr(cells, "to_pylist") else cells
+    return listed if isinstance(listed, list | tuple | np.ndarray) else list(listed)  # type: ignore[return-value]
 
 
 # -- cells -----------------------------------------------------------------------------------------
