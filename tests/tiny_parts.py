@@ -35,7 +35,10 @@ def tokenizer(folder: Path, *, chat: bool = True, bert: bool = False) -> int:
     made.decoder = decoders.ByteLevel()
     special = ["[PAD]", "<|start|>", "<|end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     made.train_from_iterator(["what is it? red blue green circle square yes no"], trainer)
     fast = PreTrainedTokenizerFast(
@@ -68,7 +71,9 @@ def llama(folder: Path, layers: int = 4) -> Path:
 def gpt2(folder: Path) -> Path:
     torch.manual_seed(0)
     size = tokenizer(folder, chat=False)
-    config = GPT2Config(vocab_size=size, n_embd=32, n_layer=3, n_head=4, n_positions=256, bos_token_id=1, eos_token_id=2)
+    config = GPT2Config(
+        vocab_size=size, n_embd=32, n_layer=3, n_head=4, n_positions=256, bos_token_id=1, eos_token_id=2
+    )
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
@@ -85,9 +90,21 @@ def vit(folder: Path) -> Path:
 def whisper(folder: Path) -> Path:
     torch.manual_seed(0)
     config = WhisperConfig(
-        vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=32, decoder_ffn_dim=32, max_source_positions=1500, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-        decoder_start_token_id=1, suppress_tokens=[], begin_suppress_tokens=[],
+        vocab_size=60,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_source_positions=1500,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        suppress_tokens=[],
+        begin_suppress_tokens=[],
     )
     WhisperModel(config).save_pretrained(folder)
     return folder
@@ -96,8 +113,16 @@ def whisper(folder: Path) -> Path:
 def wav2vec2(folder: Path) -> Path:
     torch.manual_seed(0)
     config = Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8), conv_stride=(10, 16),
-        conv_kernel=(10, 16), num_feat_extract_layers=2, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_stride=(10, 16),
+        conv_kernel=(10, 16),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
     )
     Wav2Vec2Model(config).save_pretrained(folder)
     return folder
@@ -107,7 +132,12 @@ def bert(folder: Path) -> Path:
     torch.manual_seed(0)
     size = tokenizer(folder, chat=False)
     config = BertConfig(
-        vocab_size=size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=128
+        vocab_size=size,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=128,
     )
     BertModel(config).save_pretrained(folder)
     return folder

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sensorium.errors import RecipeError
 
@@ -61,18 +70,24 @@ class DataRecipe(Part):
     """Where rows come from and what their columns mean."""
 
     source: str | list[str] = Field(description="a file, folder, glob, hub id, or a bundled data set's name")
-    format: Literal["auto", "csv", "jsonl", "parquet", "arrow", "imagefolder", "audiofolder", "chat", "parallel"] = "auto"
+    format: Literal["auto", "csv", "jsonl", "parquet", "arrow", "imagefolder", "audiofolder", "chat", "parallel"] = (
+        "auto"
+    )
     inputs: dict[str, ColumnType] | None = Field(None, description="column: type; inferred where absent")
     target: str | None = Field(None, description="the column to predict")
     split: SplitRecipe = Field(default_factory=SplitRecipe)
     bad_rows: Literal["quarantine", "stop"] = "quarantine"
-    root: str | None = Field(None, description="folder that file paths in the data may point into; the data file's own by default")
+    root: str | None = Field(
+        None, description="folder that file paths in the data may point into; the data file's own by default"
+    )
     max_rows: int | None = Field(None, ge=1, description="use a fixed random choice of this many rows")
 
     @field_validator("source")
     @classmethod
     def _named(cls, value: str | list[str]) -> str | list[str]:
-        if not value or not all(isinstance(item, str) and item.strip() for item in ([value] if isinstance(value, str) else value)):
+        if not value or not all(
+            isinstance(item, str) and item.strip() for item in ([value] if isinstance(value, str) else value)
+        ):
             raise ValueError("names nothing; give a file, a folder or a bundled name")
         return value
 
@@ -98,7 +113,9 @@ class FusionRecipe(Part):
 class AdaptRecipe(Part):
     """How the GPT is tuned."""
 
-    method: Literal["full", "frozen", "lora", "dora", "rslora", "pissa", "ia3", "vera", "oft", "prefix", "prompt", "p_tuning"] = "lora"
+    method: Literal[
+        "full", "frozen", "lora", "dora", "rslora", "pissa", "ia3", "vera", "oft", "prefix", "prompt", "p_tuning"
+    ] = "lora"
     rank: int = Field(8, ge=1, le=1024)
     alpha: float | None = Field(None, gt=0, description="LoRA's alpha; twice the rank by default")
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -137,11 +154,15 @@ class TrainingRecipe(Part):
 
     epochs: float = Field(3, gt=0)
     max_steps: int | None = Field(None, ge=1, description="optimiser steps at the most")
-    max_minutes: float | None = Field(None, gt=0, description="epochs are cut so that training fits this time, by measured speed")
+    max_minutes: float | None = Field(
+        None, gt=0, description="epochs are cut so that training fits this time, by measured speed"
+    )
     batch_size: int = Field(16, ge=1, description="sequences in one optimiser step, over all processes")
     micro_batch_size: int | None = Field(None, ge=1, description="sequences in one forward pass; batch_size by default")
     learning_rate: float = Field(5e-4, gt=0)
-    head_learning_rate: float | None = Field(None, gt=0, description="projectors, fusion and heads; learning_rate by default")
+    head_learning_rate: float | None = Field(
+        None, gt=0, description="projectors, fusion and heads; learning_rate by default"
+    )
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of steps")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -155,7 +176,9 @@ class TrainingRecipe(Part):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     patience: int | None = Field(2, ge=1, description="validations without gain before stopping; null: never")
-    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; by epoch and every five minutes by default")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints; by epoch and every five minutes by default"
+    )
     workers: int = Field(0, ge=0, description="processes that decode media ahead")
     seed: int = Field(0, ge=0)
 
@@ -166,7 +189,9 @@ class EvaluationRecipe(Part):
     max_rows: int = Field(5000, ge=1, description="fixed rows of the test split at the most")
     validation_rows: int = Field(2000, ge=1, description="fixed rows of the validation split at the most")
     batch_size: int = Field(32, ge=1)
-    max_choices: int = Field(100, ge=2, description="answers with at most so many values are chosen among, by likelihood")
+    max_choices: int = Field(
+        100, ge=2, description="answers with at most so many values are chosen among, by likelihood"
+    )
     max_new_tokens: int = Field(32, ge=1)
     bootstrap: int = Field(1000, ge=100, description="resamples for the 95 % intervals")
     baselines: bool = True
@@ -187,11 +212,17 @@ class Recipe(Part):
     def _check(self) -> Recipe:
         fusion, adapt = self.model.fusion, self.model.adapt
         if self.task == "generate" and fusion.kind in LATE_FUSIONS:
-            raise ValueError(f"fusion {fusion.kind} gives one vector a row and cannot generate text; use tokens or cross_attention")
+            raise ValueError(
+                f"fusion {fusion.kind} gives one vector a row and cannot generate text; use tokens or cross_attention"
+            )
         if adapt.method in ("prefix", "prompt", "p_tuning") and fusion.from_layer > 0:
-            raise ValueError(f"adapt {adapt.method} and fusion.from_layer exclude each other; set from_layer: 0 or method: lora")
+            raise ValueError(
+                f"adapt {adapt.method} and fusion.from_layer exclude each other; set from_layer: 0 or method: lora"
+            )
         if self.training.augment and self.training.cache_features:
-            raise ValueError("augment changes pixels that cached features cannot see; set training.cache_features: false")
+            raise ValueError(
+                "augment changes pixels that cached features cannot see; set training.cache_features: false"
+            )
         if self.model.tune_encoders and self.training.cache_features:
             raise ValueError("tuned encoders cannot be cached; set training.cache_features: false")
         if self.training.micro_batch_size and self.training.batch_size % self.training.micro_batch_size:
@@ -217,9 +248,13 @@ class Recipe(Part):
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{path}:{mark.line + 1}" if mark else str(path)
-            raise RecipeError(f"not valid YAML ({getattr(error, 'problem', error)})", where=where, mend="mend that line") from None
+            raise RecipeError(
+                f"not valid YAML ({getattr(error, 'problem', error)})", where=where, mend="mend that line"
+            ) from None
         except RecursionError:
-            raise RecipeError("nested too deeply", where=str(path), mend="a recipe is at most four levels deep") from None
+            raise RecipeError(
+                "nested too deeply", where=str(path), mend="a recipe is at most four levels deep"
+            ) from None
         if not isinstance(raw, dict):
             raise RecipeError("not a mapping of keys to values", where=str(path), mend="start with 'task:' and 'data:'")
         return cls.parse(raw, where=str(path), overrides=overrides)
@@ -247,7 +282,11 @@ class Recipe(Part):
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()}
+        return {
+            k: v
+            for key, inner in value.items()
+            for k, v in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+        }
     return {prefix: value}
 
 

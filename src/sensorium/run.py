@@ -138,7 +138,11 @@ class Run:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"{name} is missing", where=str(self.folder), mend="run sensorium fit again: it goes on where it stopped") from None
+            raise RunError(
+                f"{name} is missing",
+                where=str(self.folder),
+                mend="run sensorium fit again: it goes on where it stopped",
+            ) from None
         except ValueError:
             raise RunError(f"{name} is damaged", where=str(self.folder), mend="rerun with --fresh") from None
 
@@ -192,9 +196,13 @@ class Run:
             lock = FileLock(run.folder / ".lock")
             lock.acquire(timeout=0)
         except Timeout:
-            raise RunError("another process is using this run", where=str(folder), mend="wait for it or give another --output") from None
+            raise RunError(
+                "another process is using this run", where=str(folder), mend="wait for it or give another --output"
+            ) from None
         except OSError as error:
-            raise RunError(f"cannot be written ({error.strerror})", where=str(folder), mend="give another --output") from None
+            raise RunError(
+                f"cannot be written ({error.strerror})", where=str(folder), mend="give another --output"
+            ) from None
         try:
             yield run
         finally:
@@ -208,18 +216,32 @@ class Run:
         """
         state = self._state()
         if not state:
-            foreign = [p.name for p in self.folder.iterdir() if p.name not in (".lock", "cache") and not p.name.startswith(".")]
+            foreign = [
+                p.name for p in self.folder.iterdir() if p.name not in (".lock", "cache") and not p.name.startswith(".")
+            ]
             if foreign:
-                raise RunError(f"holds files that are no run ({', '.join(sorted(foreign)[:3])})", where=str(self.folder), mend="give another --output")
+                raise RunError(
+                    f"holds files that are no run ({', '.join(sorted(foreign)[:3])})",
+                    where=str(self.folder),
+                    mend="give another --output",
+                )
             write_atomic(self.folder / "requested.yaml", recipe.dump())
             write_json(self.folder / "run.json", {"fingerprint": fingerprint, "stages": {}})
             return
         asked = Recipe.load(self.folder / "requested.yaml")
         changes = [line for line in asked.difference(recipe) if not line.startswith("output:")]
         if changes:
-            raise RunError(f"belongs to another recipe ({'; '.join(changes[:5])})", where=str(self.folder), mend="add --fresh or give another --output")
+            raise RunError(
+                f"belongs to another recipe ({'; '.join(changes[:5])})",
+                where=str(self.folder),
+                mend="add --fresh or give another --output",
+            )
         if state.get("fingerprint") != fingerprint:
-            raise RunError("the data changed since this run began", where=str(self.folder), mend="add --fresh or give another --output")
+            raise RunError(
+                "the data changed since this run began",
+                where=str(self.folder),
+                mend="add --fresh or give another --output",
+            )
 
     def set_aside(self) -> Path | None:
         """Move an existing run's files into a dated sibling folder (``--fresh``); the lock stays."""

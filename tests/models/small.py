@@ -29,7 +29,12 @@ def tiny_gpt(kind: str = "llama", attention: str = "sdpa") -> torch.nn.Module:
         )
         return LlamaForCausalLM(config).eval()
     config = GPT2Config(
-        vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=DEPTH, n_head=4, bos_token_id=0, eos_token_id=0,
+        vocab_size=VOCABULARY,
+        n_embd=WIDTH,
+        n_layer=DEPTH,
+        n_head=4,
+        bos_token_id=0,
+        eos_token_id=0,
         attn_implementation=attention,
     )
     return GPT2LMHeadModel(config).eval()
@@ -41,12 +46,14 @@ class NoEncoder(torch.nn.Module):
     width = FEATURES
 
 
-def tiny_model(gpt: str = "llama", classes: int = 0, inputs: tuple[str, ...] = ("picture",), adapt: Any = None, **fusion: Any) -> MultimodalGPT:
+def tiny_model(
+    gpt: str = "llama", classes: int = 0, inputs: tuple[str, ...] = ("picture",), adapt: Any = None, **fusion: Any
+) -> MultimodalGPT:
     """A model whose gates are open and whose adapters differ from zero, so that every part shows."""
     method = adapt or AdaptRecipe(method="lora", layers=2)
     backbone = adapt_backbone(tiny_gpt(gpt), method)
     config = MultimodalGPTConfig(
-        inputs={name: "image" for name in inputs},
+        inputs=dict.fromkeys(inputs, "image"),
         widths={"image": FEATURES},
         fusion=FusionRecipe(**{"width": 16, "heads": 4, **fusion}).model_dump(),
         adapt=method.model_dump(),

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.small import FEATURES, sequence, tiny_model
 
 from sensorium.data.collate import collate
 from sensorium.models.decoding import DecodingSettings, filtered, generate
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.recipe import AdaptRecipe
+from tests.models.small import FEATURES, sequence, tiny_model
 
 PICTURE = torch.randn(3, FEATURES, generator=torch.Generator().manual_seed(3))
 PROMPTS = [[1, 9, 9, 9, 5, 6, 7], [1, 9, 9, 9, 5]]
@@ -33,7 +33,9 @@ def by_hand(model: MultimodalGPT, row: int, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("gpt", ["llama", "gpt2"])
-@pytest.mark.parametrize("fusion", [{"kind": "tokens"}, {"kind": "tokens", "from_layer": 2}, {"kind": "cross_attention", "from_layer": 1}])
+@pytest.mark.parametrize(
+    "fusion", [{"kind": "tokens"}, {"kind": "tokens", "from_layer": 2}, {"kind": "cross_attention", "from_layer": 1}]
+)
 def test_greedy_with_a_cache_equals_the_whole_forward(gpt: str, fusion: dict) -> None:
     model = tiny_model(gpt, **fusion)
     answers = generate(model, collate(prompts(model)), set(), DecodingSettings(max_new_tokens=6))
@@ -63,7 +65,9 @@ def test_a_wide_beam_finds_the_likeliest_answer_of_all() -> None:
     def score(pair: tuple[int, int]) -> float:
         ids = [*PROMPTS[0], *pair]
         with torch.no_grad():
-            logits = model.logits(model.hidden_states(collate([sequence(model, ids, PICTURE, [1, 2, 3], taught=0)]))[0]).log_softmax(-1)
+            logits = model.logits(
+                model.hidden_states(collate([sequence(model, ids, PICTURE, [1, 2, 3], taught=0)]))[0]
+            ).log_softmax(-1)
         return float(logits[6, pair[0]] + logits[7, pair[1]])
 
     likely = generate(model, collate(one), set(), DecodingSettings(max_new_tokens=1, beams=1))[0][0]

@@ -6,12 +6,12 @@ import copy
 
 import pytest
 import torch
-from tests.models.small import FEATURES, sequence, tiny_gpt, tiny_model
 
 from sensorium.data.collate import Sequence, collate
 from sensorium.models.decoding import answer_log_likelihoods
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.recipe import AdaptRecipe
+from tests.models.small import FEATURES, sequence, tiny_gpt, tiny_model
 
 EARLY = [
     {"kind": "tokens", "from_layer": 0},
@@ -50,7 +50,9 @@ class TestEarlyFusion:
     def test_rows_that_share_a_picture_equal_rows_apart(self, gpt: str, fusion: dict) -> None:
         model = tiny_model(gpt, **fusion)
         long, short = self.rows(model)
-        shared = Sequence([1, 9, 9, 9, 5, 6, 7, 8], [0, 1, 2, 3, 4, 5, 6, 5], [0] * 5 + [1, 1, 2], [-1, 0, 0], long.media, [0, 1])
+        shared = Sequence(
+            [1, 9, 9, 9, 5, 6, 7, 8], [0, 1, 2, 3, 4, 5, 6, 5], [0] * 5 + [1, 1, 2], [-1, 0, 0], long.media, [0, 1]
+        )
         shared.memory = long.memory
         hidden = model.hidden_states(collate([shared]))[0]
         torch.testing.assert_close(hidden[:7], model.hidden_states(collate([long]))[0], atol=1e-5, rtol=0)
@@ -110,7 +112,9 @@ def test_eager_and_sdpa_see_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     one = tiny_model(kind="tokens", from_layer=2, adapt=AdaptRecipe(method="frozen"))
     other = copy.deepcopy(one)
     one.backbone, other.backbone = sdpa, eager
-    batch = collate([sequence(one, [1, 9, 9, 9, 5, 6], PICTURE, [1, 2, 3]), sequence(one, [1, 9, 9, 9], PICTURE, [1, 2, 3])])
+    batch = collate(
+        [sequence(one, [1, 9, 9, 9, 5, 6], PICTURE, [1, 2, 3]), sequence(one, [1, 9, 9, 9], PICTURE, [1, 2, 3])]
+    )
     torch.testing.assert_close(one.hidden_states(batch), other.hidden_states(batch), atol=1e-5, rtol=0)
 
 
@@ -146,7 +150,9 @@ def test_modality_dropout_withholds_in_training_only() -> None:
     assert (model(batch) - shown).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "ia3", "vera", "oft", "prefix", "prompt", "p_tuning", "full", "frozen"])
+@pytest.mark.parametrize(
+    "method", ["lora", "dora", "rslora", "ia3", "vera", "oft", "prefix", "prompt", "p_tuning", "full", "frozen"]
+)
 def test_every_way_of_adapting_runs_and_trains_what_it_says(method: str) -> None:
     adapt = AdaptRecipe(method=method, rank=4, virtual_tokens=4)
     model = tiny_model(adapt=adapt, kind="tokens")

@@ -124,9 +124,11 @@ def _fitting(texts: pa.Array, kind: str) -> np.ndarray:
     odd = ~fits
     if kind == "number":
         odd |= _bools(pc.match_substring_regex(texts, r"[eE][-+]?\d{3}"))  # 1e999 is infinite
-    for text in pc.unique(texts.filter(pa.array(odd))).to_pylist():
-        usable = convert(text) is not None
-        fits[_bools(pc.equal(texts, pa.scalar(text, texts.type)))] = usable
+    places = np.flatnonzero(odd)
+    if len(places):
+        encoded = pc.dictionary_encode(texts.take(pa.array(places)))
+        usable = np.array([convert(text) is not None for text in encoded.dictionary.to_pylist()])
+        fits[places] = usable[encoded.indices.to_numpy(zero_copy_only=False)]
     return fits
 
 

@@ -1,33 +1,32 @@
-"""What checks found, as the run keeps it: ``data_report.json`` and ``quarantine.jsonl``."""
+"""What was found in data: counted, explained, and which rows are set aside."""
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sensorium.data.tables import Source
+from sensorium.errors import DataError
 from sensorium.run import write_atomic
 
+if TYPE_CHECKING:
+    from sensorium.data.tables import Source
+
 Severity = Literal["note", "warning", "quarantine"]
-EXAMPLES = 5  # rows that a finding names
-WIDTH = 80  # columns of a terminal
-_ORDER = {"quarantine": 0, "warning": 1, "note": 2}
+FEW = 5  # rows that a finding names
+SHOWN = 100  # rows set aside that the report itself lists; quarantine.jsonl has them all
+SEVERITIES: tuple[Severity, ...] = ("quarantine", "warning", "note")
+WORDS = {"quarantine": "set aside", "warning": "warning", "note": "note"}
 
 
 @dataclass
 class Finding:
-    """One thing found: how often, where, and how grave.
-
-    ``severity`` quarantine: the rows were set aside; warning: they are used, and someone should look; note: worth
-    knowing. ``message`` is one line: what, how many, and the first place. ``rows``: the first few, by row number.
-    """
+    """One kind of thing found in one column (or, with column "", in rows as a whole)."""
 
     kind: str
     column: str
@@ -37,128 +36,128 @@ class Finding:
     rows: list[int] = field(default_factory=list)
 
 
-@dataclass
-class Media:
-    """The distinct contents of one media column (or of all chats' pictures), and which rows show them.
+class MediaHashes:
+    """What identifies each picture or sound of a column.
 
-    ``rows`` (shown,) int64 and ``contents`` (shown,) int32: row ``rows[k]`` shows content ``contents[k]``; ``hashes``:
-    hex SHA-256 of each content; ``looks`` (contents,) uint64: perceptual hashes; ``colours`` (contents, 48) uint8: the
-    picture in 4 × 4 coarse dots; ``comparable`` (contents,) bool: pictures with enough in them to be compared.
+    ``hashes[row]`` is the hex SHA-256 of the row's bytes, None where there is none that can be read.
+
+    Attributes:
+        content: (rows, 32) uint8, the digests; known: (rows,) bool.
+        alike: (rows,) uint64, perceptual hashes of pictures; thumbnails: (rows, 48) uint8, 4 × 4 pixels in RGB;
+            varied: (rows,) bool, whether both say something (of a sound or a blank picture they do not).
     """
 
-    type: str
-    rows: np.ndarray
-    contents: np.ndarray
-    hashes: list[str]
-    looks: np.ndarray
-    colours: np.ndarray
-    comparable: np.ndarray
+    def __init__(self, rows: int) -> None:
+        self.content = np.zeros((rows, 32), dtype=np.uint8)
+        self.known = np.zeros(rows, dtype=bool)
+        self.alike = np.zeros(rows, dtype=np.uint64)
+        self.thumbnails = np.zeros((rows, 48), dtype=np.uint8)
+        self.varied = np.zeros(rows, dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __getitem__(self, row: int) -> str | None:
+        return self.content[row].tobytes().hex() if self.known[row] else None
+
+    def keys(self) -> np.ndarray:
+        """(rows,) uint64: the first eight bytes of each digest; equal for equal content."""
+        return self.content[:, :8].copy().view(np.uint64)[:, 0]
 
 
 @dataclass
 class DataReport:
-    """What is wrong with a table's rows.
+    """Rows, findings, and which rows are set aside.
 
     Attributes:
-        rows: of the table.
-        quarantined: row number -> (column, reason) of the rows set aside.
-        hashes: of each media column, (rows,) objects: the content's hex SHA-256, None where there is none.
-        malformed: (place, reason) of rows that never entered the table.
-        exact: (rows,) uint64, equal for rows with the same inputs; 0 where all are missing.
-        alike: the same, without regard to case, white space and Unicode's form.
-        texts: of columns of mostly different texts, (rows,) uint64 such as ``alike``'s.
-        media: what ``check_splits`` compares pictures and sounds by.
+        quarantined: row number: (column, reason), one reason a row.
+        malformed: (place, reason) of lines that never became rows.
+        hashes: media column: content hashes, for caches and duplicates.
+        row_keys: (rows,) uint64, equal where all inputs are; None before they are needed.
     """
 
     rows: int
     findings: list[Finding] = field(default_factory=list)
     quarantined: dict[int, tuple[str, str]] = field(default_factory=dict)
-    hashes: dict[str, np.ndarray] = field(default_factory=dict)
     malformed: list[tuple[str, str]] = field(default_factory=list)
-    exact: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
-    alike: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
-    texts: dict[str, np.ndarray] = field(default_factory=dict)
-    media: dict[str, Media] = field(default_factory=dict)
+    hashes: dict[str, MediaHashes] = field(default_factory=dict)
+    row_keys: np.ndarray | None = None
 
-    @property
-    def keep(self) -> np.ndarray:
-        """(rows,) bool: which rows of the table are not set aside."""
-        keep = np.ones(self.rows, dtype=bool)
-        keep[np.fromiter(self.quarantined, dtype=np.int64, count=len(self.quarantined))] = False
-        return keep
+    def add(
+        self, kind: str, column: str, rows: np.ndarray | list[int], severity: Severity, message: str, count: int | None = None
+    ) -> None:
+        """Note a finding about ``rows``; of none, nothing is noted."""
+        counted = len(rows) if count is None else count
+        if counted:
+            self.findings.append(Finding(kind, column, counted, severity, message, [int(row) for row in rows[:FEW]]))
 
-    def set_aside(self, rows: Iterable[int], column: str, reason: str) -> None:
-        """Quarantine ``rows``; a row's first reason stands."""
-        for row in rows:
+    def set_aside(self, kind: str, column: str, rows: np.ndarray | list[int], reasons: str | Iterable[str], message: str) -> None:
+        """Quarantine ``rows``, with one reason for all or one each; a row set aside before keeps its first reason."""
+        each = [reasons] * len(rows) if isinstance(reasons, str) else list(reasons)
+        for row, reason in zip(rows, each, strict=True):
             self.quarantined.setdefault(int(row), (column, reason))
+        self.add(kind, column, rows, "quarantine", message)
+
+    def raise_if_bad(self, source: Source) -> None:
+        """Raise a DataError that names the first bad row and how many there are, if there is one (bad_rows: stop)."""
+        bad = len(self.quarantined) + len(self.malformed)
+        if not bad:
+            return
+        if self.quarantined:
+            row = min(self.quarantined)
+            column, reason = self.quarantined[row]
+            where = f"{source.place(row)}, column {column}" if column else source.place(row)
+        else:
+            where, reason = self.malformed[0]
+        more = f" (the first of {bad:,} bad rows)" if bad > 1 else ""
+        raise DataError(f"{reason}{more}", where=where, mend="mend the data, or set data.bad_rows: quarantine")
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of ``data_report.json``. ``rows`` and ``quarantined`` count malformed rows too."""
-        reasons = Counter(_kind_of(reason) for _, reason in self.quarantined.values())
-        reasons.update(_kind_of(reason) for _, reason in self.malformed)
+        """Plain values for data_report.json."""
+        first = sorted(self.quarantined)[:SHOWN]
         return {
-            "rows": self.rows + len(self.malformed),
-            "findings": [asdict(finding) for finding in self.sorted_findings()],
-            "quarantined": len(self.quarantined) + len(self.malformed),
-            "quarantined_reasons": dict(reasons.most_common()),
+            "rows": self.rows,
+            "usable": self.rows - len(self.quarantined),
+            "quarantined": len(self.quarantined),
+            "malformed": len(self.malformed),
+            "findings": [asdict(finding) for finding in self._sorted()],
+            "rejected": [{"row": r, "column": self.quarantined[r][0], "reason": self.quarantined[r][1]} for r in first],
         }
 
-    def sorted_findings(self) -> list[Finding]:
-        """Gravest first, then most frequent."""
-        return sorted(self.findings, key=lambda finding: (_ORDER[finding.severity], -finding.count))
-
-    def lines(self) -> list[str]:
-        """For people: a line for the whole and one a finding, wrapped at 80 columns."""
-        aside = len(self.quarantined) + len(self.malformed)
-        told = f"{self.rows + len(self.malformed):,} rows, " + (f"{aside:,} set aside" if aside else "none set aside")
-        lines = [told if self.findings else f"{told}, nothing found wrong"]
-        for finding in self.sorted_findings():
-            column = f"{finding.column}: " if finding.column else ""
-            text = one_line(f"{finding.severity}: {column}{finding.message}")
-            lines += textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
-        return lines
+    def lines(self, width: int = 80) -> list[str]:
+        """The report in lines of at most ``width`` characters, gravest first."""
+        aside = f", {len(self.quarantined):,} set aside" if self.quarantined else ""
+        unread = f", {len(self.malformed):,} malformed and left out" if self.malformed else ""
+        told = [f"{self.rows:,} rows, {self.rows - len(self.quarantined):,} usable{aside}{unread}"]
+        for finding in self._sorted():
+            head = f"{WORDS[finding.severity]}: " + (f"{finding.column}: " if finding.column else "")
+            numbers = ", ".join(f"{row:,}" for row in finding.rows) + (", …" if finding.count > len(finding.rows) else "")
+            where = f" (rows {numbers})" if finding.rows else ""
+            line = " ".join("".join(c if c.isprintable() else " " for c in head + finding.message + where).split())
+            told += textwrap.wrap(line, width, subsequent_indent="    ", initial_indent="  ")
+        return told
 
     def write_quarantine(self, path: str | Path, source: Source) -> None:
-        """``quarantine.jsonl``: id (row number, None of a malformed row), place, file, column and reason a line."""
-        lines = []
-        for row, (column, reason) in sorted(self.quarantined.items()):
-            file = _file_of(source, row, column) or source.places(row)[0]
-            lines.append({"id": row, "place": source.place(row), "file": file, "column": column, "reason": reason})
-        for place, reason in self.malformed:
-            file = place.rsplit(f" {source.places.unit} ", 1)[0]
-            lines.append({"id": None, "place": place, "file": file, "column": "", "reason": reason})
-        write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        """Every row set aside as a line of JSON: id (row number from 0; null for malformed lines), file, column, reason."""
+        told: list[dict[str, Any]] = [{"id": None, "file": p, "column": None, "reason": r} for p, r in self.malformed]
+        for row in sorted(self.quarantined):
+            column, reason = self.quarantined[row]
+            told.append({"id": row, "file": source.place(row), "column": column or None, "reason": reason})
+        write_atomic(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in told))
+
+    def _sorted(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def _file_of(source: Source, row: int, column: str) -> str | None:
-    """The path in a media cell, where that is what is wrong."""
-    if column not in source.table.column_names:
-        return None
-    cell = source.table.column(column)[row].as_py()
-    path = cell.get("path") if isinstance(cell, dict) else None
-    return str(path)[:4096] if path else None
+def few(values: Iterable[Any], most: int = 3) -> str:
+    """The first of ``values``, quoted and cut, for a message."""
+    listed = list(values)
+    shown = ", ".join(repr(str(value)[:40]) for value in listed[:most])
+    return shown + (f" and {len(listed) - most:,} more" if len(listed) > most else "")
 
 
-def _kind_of(reason: str) -> str:
-    """A reason without the place before it and the mend behind it, so that equal ones are counted together."""
-    return reason.split("; ")[0].rsplit(": ", 1)[-1][:120]
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """``1 cell``, ``1,200 cells``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def one_line(text: str, limit: int = 400) -> str:
-    """Without control characters and line breaks, and not endless: a hostile cell stays text on one line."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def found(
-    source: Source, kind: str, column: str, severity: Severity, rows: np.ndarray, said: str, extra: str = ""
-) -> Finding:
-    """A finding about ``rows`` (row numbers, sorted): ``said`` tells how many and what; the first place is added."""
-    first = f", first {source.place(int(rows[0]))}" if len(rows) else ""
-    message = one_line(f"{said}{first}{f'; {extra}' if extra else ''}")
-    return Finding(kind, column, len(rows), severity, message, [int(row) for row in rows[:EXAMPLES]])
+def share(count: int, of: int) -> str:
+    """``7 of 90 rows (8 %)``"""
+    part = 100 * count / max(of, 1)
+    told = f"{part:.0f}" if part >= 10 or part == 0 else f"{part:.1g}"
+    return f"{count:,} of {of:,} rows ({told} %)"

@@ -138,7 +138,9 @@ def collate(sequences: list[Sequence], pad_id: int = 0) -> Batch:
         input_ids=_padded([s.ids for s in sequences], pad_id),
         position_ids=_padded([s.positions for s in sequences], 0),
         branches=_padded([s.branches for s in sequences], -1),
-        sources=torch.tensor([i * tokens + place for i, s in enumerate(sequences) for place in s.sources], dtype=torch.long),
+        sources=torch.tensor(
+            [i * tokens + place for i, s in enumerate(sequences) for place in s.sources], dtype=torch.long
+        ),
         answers=torch.tensor([token for s in sequences for token in s.answers], dtype=torch.long),
         owners=torch.tensor([first[i] + o for i, s in enumerate(sequences) for o in s.owners], dtype=torch.long),
         answers_count=first[-1],

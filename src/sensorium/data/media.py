@@ -41,7 +41,9 @@ def read_media(reference: str | bytes | dict[str, Any], root: Path | None, limit
         raise MediaError("the path is empty", mend="give the file's path")
     if (address := _ADDRESS.match(text)) and (address[1] or text[:5].lower() == "file:"):
         raise MediaError(
-            f"{address[0].rstrip('/')} addresses are not opened", where=shown(text), mend="download it and give its path"
+            f"{address[0].rstrip('/')} addresses are not opened",
+            where=shown(text),
+            mend="download it and give its path",
         )
     return _from_file(text, root, limit_bytes)
 
@@ -78,7 +80,9 @@ def _from_data_url(text: str, limit: int) -> bytes:
     if not comma or not head.lower().endswith(";base64"):
         raise MediaError("this data: address is not in base64", where=where, mend="write data:image/png;base64,…")
     if len(payload) // 4 * 3 > limit + 2:
-        raise MediaError(f"some {len(payload) // 4 * 3:,} bytes are more than {limit:,}", where=where, mend="make it smaller")
+        raise MediaError(
+            f"some {len(payload) // 4 * 3:,} bytes are more than {limit:,}", where=where, mend="make it smaller"
+        )
     try:
         data = base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
@@ -94,15 +98,21 @@ def _from_file(text: str, root: Path | None, limit: int) -> bytes:
         top = os.path.realpath(root)
         path = os.path.realpath(os.path.join(top, text))
         if os.path.commonpath([top, path]) != top:
-            raise MediaError("the file is not under the data's folder", where=where, mend="move it there, or set data.root")
+            raise MediaError(
+                "the file is not under the data's folder", where=where, mend="move it there, or set data.root"
+            )
         # A pipe or device must not be waited for, and the last step must still be no link.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         handle = os.open(path, flags)
     except FileNotFoundError:
-        raise MediaError("there is no such file", where=where, mend="check the path; it is relative to data.root") from None
+        raise MediaError(
+            "there is no such file", where=where, mend="check the path; it is relative to data.root"
+        ) from None
     except (OSError, ValueError) as error:
         told = getattr(error, "strerror", None) or "not a path"
-        raise MediaError(f"the file cannot be opened ({told})", where=where, mend="check the path and its permissions") from None
+        raise MediaError(
+            f"the file cannot be opened ({told})", where=where, mend="check the path and its permissions"
+        ) from None
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
@@ -113,7 +123,9 @@ def _from_file(text: str, root: Path | None, limit: int) -> bytes:
         try:
             data = file.read(min(found.st_size or limit, limit) + 1)  # /proc says 0
         except OSError as error:
-            raise MediaError(f"the file cannot be read ({error.strerror})", where=where, mend="check the disk") from None
+            raise MediaError(
+                f"the file cannot be read ({error.strerror})", where=where, mend="check the disk"
+            ) from None
     if not data:
         raise MediaError("the file is empty", where=where, mend="replace it, or leave the cell empty")
     return _bounded(data, where, limit)

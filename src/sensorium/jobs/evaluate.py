@@ -48,7 +48,9 @@ def evaluate(run: str | Path, data: str | None = None, progress: Any = None) -> 
     with progress.task("evaluating", len(rows), unit="rows") as advance:
         answers = model.answer(source, rows, advance)
     none = np.zeros(0, dtype=np.int64)
-    prepared = Prepared(source, model.schema, report, Splits(none, none, rows, "all"), Rows(source, model.schema), reader)
+    prepared = Prepared(
+        source, model.schema, report, Splits(none, none, rows, "all"), Rows(source, model.schema), reader
+    )
     found = compare(
         None,
         predictions_of(prepared, answers),

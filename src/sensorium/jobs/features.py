@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sensorium.data.collate import Batch, Sequence, collate
-from sensorium.jobs.feed import Feed, FeatureOf, Trunk, bare, hidden_dtype, trunk_key
+from sensorium.jobs.feed import FeatureOf, Feed, Trunk, bare, hidden_dtype, trunk_key
 from sensorium.jobs.parts import Parts
 from sensorium.jobs.prepare import Prepared
 from sensorium.models.multimodal_gpt import GPT, MultimodalGPT
@@ -37,12 +37,30 @@ def encoder_features(
     found = {}
     for name in names:
         kind = processor.settings.encoders[name]
-        key = feature_key(weights_hash(model.encoders[kind]), kind=kind, fusion=recipe.model.fusion.tokens, late=model.late,
-                          size=recipe.model.image_size if kind == "image" else recipe.model.max_text_tokens)
-        found[name] = _stored(prepared, name, rows, key, _encode(model, processor, prepared, name), torch.float32, folder, recipe, progress, say)
+        key = feature_key(
+            weights_hash(model.encoders[kind]),
+            kind=kind,
+            fusion=recipe.model.fusion.tokens,
+            late=model.late,
+            size=recipe.model.image_size if kind == "image" else recipe.model.max_text_tokens,
+        )
+        found[name] = _stored(
+            prepared,
+            name,
+            rows,
+            key,
+            _encode(model, processor, prepared, name),
+            torch.float32,
+            folder,
+            recipe,
+            progress,
+            say,
+        )
     if model.late and model.config.reads_text and model.trunk_depth == model.config.backbone_layers:
         key = feature_key(weights_hash(model.backbone), kind=GPT, limit=recipe.model.max_text_tokens)
-        found[GPT] = _stored(prepared, GPT, rows, key, _read(model, processor, prepared), torch.float32, folder, recipe, progress, say)
+        found[GPT] = _stored(
+            prepared, GPT, rows, key, _read(model, processor, prepared), torch.float32, folder, recipe, progress, say
+        )
     return found
 
 
@@ -60,7 +78,9 @@ def _stored(
 ) -> FeatureOf:
     texts = prepared.schema.inputs
     columns = [n for n, kind in texts.items() if kind == "text"] if name == GPT else [name]
-    there = [int(row) for row in rows if any(prepared.rows[int(row)].inputs.get(column) is not None for column in columns)]
+    there = [
+        int(row) for row in rows if any(prepared.rows[int(row)].inputs.get(column) is not None for column in columns)
+    ]
     hashes = [sha256_text("|".join(prepared.content(column, row) for column in columns)) for row in there]
     with progress.task(f"features of {name}", len(set(hashes)), unit="items") as advance:
         features: Features = cached_features(
@@ -77,14 +97,18 @@ def _stored(
     return lambda row: features[places[row]] if row in places else None
 
 
-def _encode(model: MultimodalGPT, processor: Processor, prepared: Prepared, name: str) -> Callable[[list[int]], list[Tensor]]:
+def _encode(
+    model: MultimodalGPT, processor: Processor, prepared: Prepared, name: str
+) -> Callable[[list[int]], list[Tensor]]:
     """Rows -> features of input ``name``, by its encoder."""
 
     @torch.inference_mode()
     def compute(rows: list[int]) -> list[Tensor]:
         found: list[Tensor] = []
         for start in range(0, len(rows), ENCODED_TOGETHER):
-            items = [processor.item(name, prepared.rows[row], None, None) for row in rows[start : start + ENCODED_TOGETHER]]
+            items = [
+                processor.item(name, prepared.rows[row], None, None) for row in rows[start : start + ENCODED_TOGETHER]
+            ]
             media = collate([Sequence([], [], [], [], [item], []) for item in items]).media[name]
             features = model.features(name, media)
             found += [row[: item.positions].clone() for row, item in zip(features, items, strict=True)]
@@ -139,7 +163,14 @@ def trunk_of(
     key = feature_key(weights_hash(model.backbone), depth=model.trunk_depth, dtype=str(dtype))
     with progress.task("trunk", len(keys), unit="sequences") as advance:
         features = cached_features(
-            folder, key, keys, compute, dtype, recipe.training.cache_gigabytes * 1024**3, lambda done, total: advance(done), say=say
+            folder,
+            key,
+            keys,
+            compute,
+            dtype,
+            recipe.training.cache_gigabytes * 1024**3,
+            lambda done, total: advance(done),
+            say=say,
         )
     return Trunk(_below(model), _Store(features, {key: place for place, key in enumerate(keys)}))
 

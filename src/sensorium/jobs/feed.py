@@ -110,7 +110,9 @@ class Trunk:
     def fill(self, sequences: list[Sequence]) -> None:
         """Give each sequence its trunk; what is not known is computed, alike ones once."""
         keys = [trunk_key(sequence) for sequence in sequences]
-        unknown = {key: s for key, s in zip(keys, sequences, strict=True) if key not in self.store and key not in self._kept}
+        unknown = {
+            key: s for key, s in zip(keys, sequences, strict=True) if key not in self.store and key not in self._kept
+        }
         for key, sequence in unknown.items():
             self._keep(key, self.compute(collate([bare(sequence)]))[0])
         for key, sequence in zip(keys, sequences, strict=True):
@@ -127,7 +129,13 @@ def bare(sequence: Sequence) -> Sequence:
     """The sequence with its placeholders but without media values: all that the trunk sees."""
     media = [type(item)(item.column, None, item.positions, item.slots, item.branch) for item in sequence.media]
     return Sequence(
-        sequence.ids, sequence.positions, sequence.branches, sequence.parents, media, sequence.rows, memory=sequence.memory
+        sequence.ids,
+        sequence.positions,
+        sequence.branches,
+        sequence.parents,
+        media,
+        sequence.rows,
+        memory=sequence.memory,
     )
 
 

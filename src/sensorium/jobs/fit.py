@@ -17,13 +17,12 @@ from accelerate import Accelerator
 from sensorium import assets
 from sensorium.errors import DataError
 from sensorium.evaluation.summary import summarise
-from sensorium.jobs.feed import Feed, Units, estimated_lengths
 from sensorium.jobs.features import encoder_features, summaries, trunk_of
+from sensorium.jobs.feed import Feed, Units, estimated_lengths
 from sensorium.jobs.measure import keep_answers, measure, metrics_of, prediction_table, read_answers
 from sensorium.jobs.parts import Parts, build, fit_projectors, trainable_parameters
 from sensorium.jobs.prepare import Prepared, described, fixed_choice, open_data, prepare
 from sensorium.jobs.report import write_report
-from sensorium.training.progress import make_progress
 from sensorium.jobs.surroundings import environment
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.encoders import positions
@@ -39,9 +38,12 @@ from sensorium.training.history import History
 from sensorium.training.loop import Metric, planned_steps, train
 from sensorium.training.memory import Shape, available, check, estimate
 from sensorium.training.precision import raise_malloc_thresholds
+from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
 
-BEFORE_FIRST = 1000  # test rows up to which the model is measured before training; else afterwards, from its first weights
+BEFORE_FIRST = (
+    1000  # test rows up to which the model is measured before training; else afterwards, from its first weights
+)
 NEW_MODULES = ("projectors.", "fusion.", "head.", "encoders.table.")
 
 
@@ -157,7 +159,10 @@ def announce_data(prepared: Prepared, run: Run, progress: Any) -> None:
         progress(line)
     sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
     progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" rows ({prepared.splits.method})")
-    write_json(run.folder / "data_report.json", prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method})
+    write_json(
+        run.folder / "data_report.json",
+        prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method},
+    )
     prepared.report.write_quarantine(run.folder / "quarantine.jsonl", prepared.source)
 
 
@@ -185,7 +190,9 @@ class Job:
             recipe.training.precision = resolved["training"]["precision"]
             recipe.training.attention = resolved["training"]["attention"]
         parts = build(recipe, prepared)
-        training = recipe.training.model_copy(update={"precision": parts.choice.precision, "attention": parts.choice.attention})
+        training = recipe.training.model_copy(
+            update={"precision": parts.choice.precision, "attention": parts.choice.attention}
+        )
         recipe = recipe.model_copy(update={"training": training})
         if accelerator.is_main_process:
             run.write_recipe(recipe)
@@ -202,7 +209,19 @@ class Job:
             fit_projectors(parts.model, summaries(feed.cached, splits.train))
             known = [*(groups if feed.sharing else []), *feed.groups(validation.tolist())]
             feed.trunk = trunk_of(parts, feed, known, recipe, folder, progress, progress)
-        return cls(run, recipe, prepared, parts, build_task(recipe, prepared, parts), feed, groups, validation, test, accelerator, progress)
+        return cls(
+            run,
+            recipe,
+            prepared,
+            parts,
+            build_task(recipe, prepared, parts),
+            feed,
+            groups,
+            validation,
+            test,
+            accelerator,
+            progress,
+        )
 
     # -- measuring ---------------------------------------------------------------------------------
 
@@ -254,7 +273,9 @@ class Job:
             training,
             accelerator=self.accelerator,
             checkpoints=checkpoints,
-            tracker=lambda step: open_tracker(recipe.tracking, self.run.logs, step, self.run.folder.name, recipe.model_dump(mode="json")),
+            tracker=lambda step: open_tracker(
+                recipe.tracking, self.run.logs, step, self.run.folder.name, recipe.model_dump(mode="json")
+            ),
             progress=self.progress,
             metric=Metric(name, higher),
             new_modules=NEW_MODULES,
@@ -283,12 +304,20 @@ class Job:
         total = sum(p.numel() for p in model.parameters())
         trained = trainable_parameters(model)
         steps = planned_steps(training, plan.steps)
-        flops = 6 * sum(p.numel() for p in model.backbone.parameters()) * (1 - model.trunk_depth / max(model.config.backbone_layers, 1))
+        flops = (
+            6
+            * sum(p.numel() for p in model.backbone.parameters())
+            * (1 - model.trunk_depth / max(model.config.backbone_layers, 1))
+        )
         rate = self.parts.choice.gflops[self.parts.choice.precision] * 0.4e9
         minutes = steps * training.batch_size * length * flops / rate / 60
-        self.progress(f"trains {trained:,} of {total:,} parameters ({trained / total:.1%}), {self.recipe.model.adapt.method}, "
-                      f"{self.parts.choice.precision}, {self.parts.choice.attention} attention")
-        self.progress(f"needs about {need}; {steps:,} steps of {training.batch_size} sequences, roughly {max(minutes, 0.1):.1f} minutes")
+        self.progress(
+            f"trains {trained:,} of {total:,} parameters ({trained / total:.1%}), {self.recipe.model.adapt.method}, "
+            f"{self.parts.choice.precision}, {self.parts.choice.attention} attention"
+        )
+        self.progress(
+            f"needs about {need}; {steps:,} steps of {training.batch_size} sequences, roughly {max(minutes, 0.1):.1f} minutes"
+        )
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -342,7 +371,9 @@ def build_task(recipe: Recipe, prepared: Prepared, parts: Parts) -> Classify | G
     counts = None
     if recipe.training.class_weights == "balanced":
         if not prepared.schema.classes:
-            raise DataError("class_weights need classes", where="training.class_weights", mend="set class_weights: none")
+            raise DataError(
+                "class_weights need classes", where="training.class_weights", mend="set class_weights: none"
+            )
         places = {name: i for i, name in enumerate(prepared.schema.classes)}
         counts = np.zeros(len(places))
         for value in prepared.chunks(str(prepared.schema.target), prepared.splits.train):
@@ -354,7 +385,12 @@ def sharing_of(recipe: Recipe, prepared: Prepared, parts: Parts) -> Any:
     """A key by which rows share a sequence: the content of all their media. None where rows stand alone."""
     media = [name for name, kind in prepared.schema.inputs.items() if kind in ("image", "audio")]
     alone = prepared.schema.task != "generate" or not media or prepared.schema.messages
-    if alone or not recipe.training.share_media or parts.model.stack is None or recipe.model.fusion.kind not in ("tokens", "cross_attention"):
+    if (
+        alone
+        or not recipe.training.share_media
+        or parts.model.stack is None
+        or recipe.model.fusion.kind not in ("tokens", "cross_attention")
+    ):
         return None
     if len(media) != len(parts.processor.settings.encoders):
         return None
@@ -369,4 +405,3 @@ def worth_caching(recipe: Recipe, units: int) -> bool:
     """Whether training passes over the data often enough for a pass of the encoders beforehand to pay."""
     steps = recipe.training.max_steps
     return recipe.training.cache_features and (steps is None or 2 * steps * recipe.training.batch_size >= units)
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -15,7 +14,7 @@ from sensorium.data.checks import DataReport, check
 from sensorium.data.media import read_media
 from sensorium.data.schema import Schema
 from sensorium.data.sources import open_source
-from sensorium.errors import DataError, SensoriumError
+from sensorium.errors import DataError
 from sensorium.jobs.parts import build_processor, encoders_needed, resolve
 from sensorium.jobs.prepare import described, open_data, prepare
 from sensorium.models.processor import TABLE, Processor
@@ -45,10 +44,14 @@ def show_example(recipe: Recipe, row: int) -> Group:
     """Row ``row`` as the model will see it: its cells, then tokens, media blocks, and what is supervised."""
     prepared = prepare(recipe)
     if not 0 <= row < len(prepared.rows):
-        raise DataError(f"there are {len(prepared.rows)} rows, counted from 0", where=f"--row {row}", mend="choose a smaller one")
+        raise DataError(
+            f"there are {len(prepared.rows)} rows, counted from 0", where=f"--row {row}", mend="choose a smaller one"
+        )
     if row in prepared.report.quarantined:
         column, reason = prepared.report.quarantined[row]
-        raise DataError(f"quarantined: {reason}", where=f"{prepared.source.place(row)}, {column}", mend="mend or drop the row")
+        raise DataError(
+            f"quarantined: {reason}", where=f"{prepared.source.place(row)}, {column}", mend="mend or drop the row"
+        )
     recipe = described(recipe, prepared.schema)
     kinds = encoders_needed(recipe, prepared)
     names = {kind: getattr(recipe.model, kind) for kind in set(kinds.values()) - {TABLE}}
@@ -95,5 +98,3 @@ def _shown(value: Any) -> str:
         return f"{len(value['bytes'] or b''):,} bytes {value.get('path') or ''}".strip()
     text = "(missing)" if value is None else str(value)
     return text if len(text) <= 200 else text[:199] + "…"
-
-

@@ -51,7 +51,9 @@ def groups_of(prepared: Prepared, rows: np.ndarray) -> dict[str, list[Any]]:
 
 def measure(prepared: Prepared, answers: Answers) -> dict[str, float]:
     """Every metric of ``answers``."""
-    return {name: statistic.value for name, statistic in predictions_of(prepared, answers).labelled().statistics().items()}
+    return {
+        name: statistic.value for name, statistic in predictions_of(prepared, answers).labelled().statistics().items()
+    }
 
 
 def baselines(
@@ -62,13 +64,17 @@ def baselines(
     if len(train) > PROBED_ROWS:
         train = np.sort(np.random.default_rng(0).choice(train, PROBED_ROWS, replace=False))
     question = next(iter(like.groups), None) if like.kind == "text" else None
-    known = [_known(prepared, cached, rows, question) for rows in (train, validation, np.asarray(like.rows))]
-    found = measure_baselines(*known, like)
+    taught, checked, tested = (_known(prepared, cached, rows, question) for rows in (train, validation, np.asarray(like.rows)))
+    found = measure_baselines(taught, checked, tested, like)
     return found.predictions, found.notes
 
 
 def _known(prepared: Prepared, cached: Mapping[str, FeatureOf], rows: np.ndarray, question: str | None) -> Known:
-    targets = prepared.cells(str(prepared.schema.target), rows) if prepared.schema.target else [prepared.rows[int(r)].target for r in rows]
+    targets = (
+        prepared.cells(str(prepared.schema.target), rows)
+        if prepared.schema.target
+        else [prepared.rows[int(r)].target for r in rows]
+    )
     parts = []
     for name in sorted(cached):
         vectors = [None if v is None else v[0].float().numpy() for v in (cached[name](int(row)) for row in rows)]
@@ -168,9 +174,13 @@ def prediction_table(prepared: Prepared, before: Answers | None, after: Answers)
             "target": [None if t is None else str(t) for t in after.targets],
             "before": [None if before is None or p is None else str(before.predictions[p]) for p in places],
             "after": [str(p) for p in after.predictions],
-            "probability_before": pa.array([None if before is None or p is None else _number(before.confidence[p]) for p in places], pa.float64()),
+            "probability_before": pa.array(
+                [None if before is None or p is None else _number(before.confidence[p]) for p in places], pa.float64()
+            ),
             "probability_after": pa.array([_number(v) for v in after.confidence], pa.float64()),
-            "log_likelihood_before": pa.array([None if before is None or p is None else _number(before.likelihoods[p]) for p in places], pa.float64()),
+            "log_likelihood_before": pa.array(
+                [None if before is None or p is None else _number(before.likelihoods[p]) for p in places], pa.float64()
+            ),
             "log_likelihood_after": pa.array([_number(v) for v in after.likelihoods], pa.float64()),
         }
     )

@@ -91,7 +91,9 @@ def table_source(rows: Any, schema: Schema, root: Path) -> Source:
     needed = [str(name) for name in ([schema.messages] if schema.messages else schema.inputs)]
     absent = [name for name in needed if name not in source.table.column_names]
     if len(absent) == len(needed):
-        raise DataError(f"none of the columns {', '.join(needed)} is there", where="predict", mend="name cells by column")
+        raise DataError(
+            f"none of the columns {', '.join(needed)} is there", where="predict", mend="name cells by column"
+        )
     for name in absent:
         source.table = source.table.append_column(name, pa.nulls(len(source), pa.large_string()))
     return source

@@ -52,7 +52,9 @@ def resolve(name: str, key: str) -> str:
     if path.is_dir():
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise RecipeError("no such folder", where=f"model.{key}: {name}", mend="give an asset's name, a model's folder or a hub id")
+        raise RecipeError(
+            "no such folder", where=f"model.{key}: {name}", mend="give an asset's name, a model's folder or a hub id"
+        )
     return name
 
 
@@ -62,7 +64,9 @@ def build(recipe: Recipe, prepared: Prepared) -> Parts:
     named = {kind: getattr(recipe.model, kind) for kind in sorted(set(kinds.values()) - {TABLE})}
     missing = [kind for kind, name in named.items() if name is None]
     if missing:
-        raise RecipeError(f"the data have {missing[0]} inputs", where=f"model.{missing[0]}", mend="name an encoder for them")
+        raise RecipeError(
+            f"the data have {missing[0]} inputs", where=f"model.{missing[0]}", mend="name an encoder for them"
+        )
     folders = {key: resolve(name, key) for key, name in {"backbone": recipe.model.backbone, **named}.items()}
     processor = build_processor(recipe, prepared, kinds, folders)
     choice = choose_speed(recipe, folders["backbone"])
@@ -97,7 +101,7 @@ def encoders_needed(recipe: Recipe, prepared: Prepared) -> dict[str, str]:
     if prepared.schema.messages:  # a chat may hold both, wherever encoders for them are named
         both = {"image_url": "image", "input_audio": "audio"}
         return {name: kind for name, kind in both.items() if getattr(recipe.model, kind) is not None}
-    kinds = {name: kind for name, kind in inputs.items() if kind in ("image", "audio")}
+    kinds: dict[str, str] = {name: kind for name, kind in inputs.items() if kind in ("image", "audio")}
     if recipe.model.text is not None:
         kinds |= {name: "text" for name, kind in inputs.items() if kind == "text"}
     if any(kind in TABLE_TYPES for kind in inputs.values()):
@@ -128,7 +132,9 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
     if "image" in folders:
         settings.image_mean, settings.image_std = image_statistics(folders["image"])
     if "audio" in folders:
-        settings.audio_values = "log_mel" if AutoConfig.from_pretrained(folders["audio"]).model_type == "whisper" else "samples"
+        settings.audio_values = (
+            "log_mel" if AutoConfig.from_pretrained(folders["audio"]).model_type == "whisper" else "samples"
+        )
     table = {name: kind for name, kind in schema.inputs.items() if kind in TABLE_TYPES}
     if table:
         train = prepared.splits.train
@@ -154,7 +160,9 @@ def choices(processor: Processor, prepared: Prepared, recipe: Recipe) -> dict[st
     found: dict[str, dict[str, int]] = {}
     train = prepared.splits.train
     columns = [prepared.chunks(name, train) for name in processor.texts]
-    for cells, target in zip(zip(*columns, strict=True), prepared.chunks(str(prepared.schema.target), train), strict=True):
+    for cells, target in zip(
+        zip(*columns, strict=True), prepared.chunks(str(prepared.schema.target), train), strict=True
+    ):
         question = processor.words({n: c for n, c in zip(processor.texts, cells, strict=True) if c is not None})
         counts = found.setdefault(question, {})
         counts[str(target)] = counts.get(str(target), 0) + 1
@@ -185,7 +193,9 @@ def check_layers(recipe: Recipe, depth: int) -> None:
     """RecipeError where a fusion would enter behind the last layer."""
     entry = recipe.model.fusion.from_layer
     if entry >= depth:
-        raise RecipeError(f"the GPT has {depth} layers", where=f"model.fusion.from_layer: {entry}", mend=f"at most {depth - 1}")
+        raise RecipeError(
+            f"the GPT has {depth} layers", where=f"model.fusion.from_layer: {entry}", mend=f"at most {depth - 1}"
+        )
 
 
 def fit_projectors(model: MultimodalGPT, summaries: dict[str, torch.Tensor]) -> None:

@@ -53,7 +53,11 @@ class Prepared:
     def characters(self, column: str) -> np.ndarray:
         """Characters of each cell of a text column (rows,), 0 where it is missing."""
         cells = self.source.table.column(column)
-        text = cells if pa.types.is_large_string(cells.type) or pa.types.is_string(cells.type) else pc.cast(cells, pa.string())
+        text = (
+            cells
+            if pa.types.is_large_string(cells.type) or pa.types.is_string(cells.type)
+            else pc.cast(cells, pa.string())
+        )
         return np.asarray(pc.fill_null(pc.utf8_length(text), 0)).astype(np.int32)
 
     def content(self, name: str, row: int) -> str:
@@ -79,7 +83,9 @@ def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
     source, schema = open_data(recipe)
     reader = partial(read_media, root=source.root)
     report = check(source, schema, reader, progress, stop=recipe.data.bad_rows == "stop")
-    keep = np.setdiff1d(np.arange(len(source)), np.fromiter(report.quarantined, dtype=np.int64, count=len(report.quarantined)))
+    keep = np.setdiff1d(
+        np.arange(len(source)), np.fromiter(report.quarantined, dtype=np.int64, count=len(report.quarantined))
+    )
     if not len(keep):
         raise DataError("no usable row is left", where=source.name, mend="see what sensorium data check says of it")
     if recipe.data.max_rows and len(keep) > recipe.data.max_rows:
@@ -87,7 +93,7 @@ def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
         keep = keep[np.sort(chosen)]
     spec = recipe.data.split
     splits = split(source, schema, spec, keep)
-    report.findings.extend(check_splits(source, schema, splits, report.hashes))
+    report.findings.extend(check_splits(source, schema, splits, report))
     return Prepared(source, schema, report, splits, Rows(source, schema, np.arange(len(source))), reader)
 
 

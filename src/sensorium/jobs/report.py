@@ -18,7 +18,9 @@ from sensorium.tasks.answers import Answers
 SHOWN = 24  # samples
 
 
-def write_report(run: Run, recipe: Recipe, prepared: Prepared, before: Answers, after: Answers, timings: dict[str, Any]) -> None:
+def write_report(
+    run: Run, recipe: Recipe, prepared: Prepared, before: Answers, after: Answers, timings: dict[str, Any]
+) -> None:
     """Write ``report.html`` beside and rename it."""
     earlier, tuned = predictions_of(prepared, before).by_row(), predictions_of(prepared, after).by_row()
     history = run.read_json("history.json")

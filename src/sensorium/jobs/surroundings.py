@@ -14,7 +14,18 @@ import torch
 from sensorium.recipe import Recipe
 from sensorium.training.precision import Choice, machine_name
 
-PACKAGES = ("sensorium", "torch", "transformers", "peft", "accelerate", "pyarrow", "numpy", "scikit-learn", "Pillow", "soundfile")
+PACKAGES = (
+    "sensorium",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "pyarrow",
+    "numpy",
+    "scikit-learn",
+    "Pillow",
+    "soundfile",
+)
 
 
 def environment(recipe: Recipe, fingerprint: str, choice: Choice) -> dict[str, Any]:
@@ -51,7 +62,9 @@ def _commit() -> str | None:
     """The commit of the checkout that this code runs from; None for an installed package."""
     folder = Path(__file__).parent
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=False)
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None

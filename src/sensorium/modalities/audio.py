@@ -20,9 +20,7 @@ MELS, WINDOW, HOP = 80, 400, 160  # mel bands; samples of a frame and between fr
 _SPAN = 30 * RATE  # samples that Whisper pads to
 
 
-def decode(
-    data: bytes, rate: int = RATE, max_seconds: float = MAX_SECONDS, max_bytes: int = MAX_BYTES
-) -> np.ndarray:
+def decode(data: bytes, rate: int = RATE, max_seconds: float = MAX_SECONDS, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """The sound in ``data``: (samples,) float32, one channel (their mean), at ``rate`` Hz, between -1 and 1.
 
     At most the first ``max_seconds`` are decoded, however long the sound is. Louder floats are scaled down.

@@ -87,7 +87,9 @@ def _open(data: bytes, max_pixels: int, max_bytes: int) -> Image.Image:
         raise _unreadable(error) from None
     if width * height > max_pixels:
         image.close()
-        raise MediaError(f"the picture is {width:,} × {height:,}, more than {max_pixels:,} pixels", mend="make it smaller")
+        raise MediaError(
+            f"the picture is {width:,} × {height:,}, more than {max_pixels:,} pixels", mend="make it smaller"
+        )
     return image
 
 
@@ -253,7 +255,9 @@ def _contrast(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np
 def _pixelate(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     height, width = pixels.shape[:2]
     share = (0.5, 0.35, 0.25, 0.18, 0.12)[severity - 1]
-    small = Image.fromarray(pixels).resize((max(1, int(width * share)), max(1, int(height * share))), Image.Resampling.BOX)
+    small = Image.fromarray(pixels).resize(
+        (max(1, int(width * share)), max(1, int(height * share))), Image.Resampling.BOX
+    )
     return np.array(small.resize((width, height), Image.Resampling.NEAREST))
 
 

@@ -22,7 +22,7 @@ from sensorium.recipe import AdaptRecipe
 PROMPT_METHODS = ("prefix", "prompt", "p_tuning")
 
 
-def load_backbone(folder: str | Path, *, dtype: torch.dtype, attention: str) -> nn.Module:
+def load_backbone(folder: str | Path, *, dtype: torch.dtype, attention: str) -> Any:
     """A ``transformers`` causal LM from a local folder or hub id, weights in ``dtype``.
 
     Raises:
@@ -90,18 +90,20 @@ class Stack:
         return hidden
 
 
-def causal_lm(backbone: nn.Module) -> nn.Module:
+def causal_lm(backbone: Any) -> Any:
     """The causal LM inside a PEFT wrapper, or the model itself."""
     return backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
 
 
 def open_stack(backbone: nn.Module) -> Stack | None:
     """The model's parts when it can run layer by layer, else None (it then runs whole)."""
-    lm = causal_lm(backbone)
+    lm: Any = causal_lm(backbone)
     head = lm.get_output_embeddings()
-    base = getattr(lm, "model", None)
+    base: Any = getattr(lm, "model", None)
     kinds = set(getattr(lm.config, "layer_types", None) or ["full_attention"])
-    if all(hasattr(base, name) for name in ("embed_tokens", "layers", "norm", "rotary_emb")) and kinds == {"full_attention"}:
+    if all(hasattr(base, name) for name in ("embed_tokens", "layers", "norm", "rotary_emb")) and kinds == {
+        "full_attention"
+    }:
         return Stack(base.embed_tokens, base.layers, base.norm, head, base.rotary_emb, None)
     base = getattr(lm, "transformer", None)
     if all(hasattr(base, name) for name in ("wte", "wpe", "h", "ln_f")):
@@ -150,11 +152,13 @@ def tuned_from(adapt: AdaptRecipe, depth: int) -> int:
         return 0
     count = {"last_half": depth // 2, "last_third": depth // 3}.get(str(adapt.layers), adapt.layers)
     if not isinstance(count, int) or count > depth:
-        raise RecipeError(f"the GPT has {depth} layers, not {count}", where="model.adapt.layers", mend=f"at most {depth}")
+        raise RecipeError(
+            f"the GPT has {depth} layers, not {count}", where="model.adapt.layers", mend=f"at most {depth}"
+        )
     return depth - max(count, 1)
 
 
-def adapt_backbone(backbone: nn.Module, adapt: AdaptRecipe) -> nn.Module:
+def adapt_backbone(backbone: Any, adapt: AdaptRecipe) -> nn.Module:
     """Freeze the GPT but for what ``adapt`` tunes; wrap it with PEFT where the method is PEFT's.
 
     Adapters take the weights' own type: in fp32 beside bf16 weights they cost a third of the speed, and the
@@ -182,9 +186,13 @@ def _linear_names(backbone: nn.Module, start: int) -> list[str] | str:
     stack = open_stack(backbone)
     if stack is None:
         if start > 0:
-            raise RecipeError("this GPT can only be tuned on all layers", where="model.adapt.layers", mend="set layers: all")
+            raise RecipeError(
+                "this GPT can only be tuned on all layers", where="model.adapt.layers", mend="set layers: all"
+            )
         return "all-linear"
-    maps = {id(m) for layer in stack.layers[start:] for m in layer.modules() if type(m).__name__ in ("Linear", "Conv1D")}
+    maps = {
+        id(m) for layer in stack.layers[start:] for m in layer.modules() if type(m).__name__ in ("Linear", "Conv1D")
+    }
     return [name for name, module in backbone.named_modules() if id(module) in maps]
 
 
@@ -193,7 +201,11 @@ def peft_config(adapt: AdaptRecipe, targets: list[str] | str) -> Any:
     import peft
 
     if adapt.method in PROMPT_METHODS:
-        prompt = {"prefix": peft.PrefixTuningConfig, "prompt": peft.PromptTuningConfig, "p_tuning": peft.PromptEncoderConfig}
+        prompt = {
+            "prefix": peft.PrefixTuningConfig,
+            "prompt": peft.PromptTuningConfig,
+            "p_tuning": peft.PromptEncoderConfig,
+        }
         return prompt[adapt.method](task_type="CAUSAL_LM", num_virtual_tokens=adapt.virtual_tokens)
     common = {"task_type": "CAUSAL_LM", "target_modules": targets}
     if adapt.method == "ia3":
@@ -202,7 +214,7 @@ def peft_config(adapt: AdaptRecipe, targets: list[str] | str) -> Any:
         return peft.VeraConfig(**common, r=adapt.rank, vera_dropout=adapt.dropout)
     if adapt.method == "oft":
         return peft.OFTConfig(**common, r=0, oft_block_size=adapt.rank, module_dropout=adapt.dropout)
-    extra = {
+    extra: dict[str, Any] = {
         "lora": {},
         "dora": {"use_dora": True},
         "rslora": {"use_rslora": True},

@@ -52,7 +52,9 @@ class _State:
             return self._whole()
         stack, batch = self.stack, self.batch
         hidden = stack.enter(batch.input_ids, batch.position_ids)
-        hidden = self.model.run_layers(stack, hidden, self.visible, batch, self.projected, 0, len(stack.layers), self.cache)
+        hidden = self.model.run_layers(
+            stack, hidden, self.visible, batch, self.projected, 0, len(stack.layers), self.cache
+        )
         last = hidden[torch.arange(len(hidden)), self.lengths - 1]
         real = (batch.branches >= 0)[:, None]
         self.visible = real  # from now on: every real token of the prompt
@@ -66,7 +68,10 @@ class _State:
         ones = torch.ones(len(tokens), 1, 1, dtype=torch.bool, device=tokens.device)
         self.visible = torch.cat([self.visible, ones], 2)
         batch = replace(
-            self.batch, input_ids=tokens[:, None], position_ids=self.lengths[:, None], branches=torch.zeros_like(tokens)[:, None]
+            self.batch,
+            input_ids=tokens[:, None],
+            position_ids=self.lengths[:, None],
+            branches=torch.zeros_like(tokens)[:, None],
         )
         self.lengths = self.lengths + 1
         hidden = self.stack.enter(batch.input_ids, batch.position_ids)
@@ -168,7 +173,9 @@ def _repeated(batch: Batch, times: int) -> Batch:
             values, lengths = values[order], lengths[order]
         changed = {key: getattr(items, key)[picked] for key in ("counts", "mask", "present", "slots")}
         media[name] = replace(items, values=values, lengths=lengths, row=owners, **changed)
-    fields: dict[str, Any] = {k: getattr(batch, k)[rows] for k in ("input_ids", "position_ids", "branches", "ancestors", "memory")}
+    fields: dict[str, Any] = {
+        k: getattr(batch, k)[rows] for k in ("input_ids", "position_ids", "branches", "ancestors", "memory")
+    }
     return replace(batch, media=media, trunk=None, **fields)
 
 
@@ -206,11 +213,22 @@ def _beam(model: MultimodalGPT, batch: Batch, stops: set[int], settings: Decodin
     for row in range(count):  # what never ended competes too, when nothing did
         if not finished[row]:
             length = max(len(partial[row][0]), 1)
-            finished[row] = [(float(scores[row, b]) / length**settings.length_penalty, partial[row][b]) for b in range(beams)]
+            finished[row] = [
+                (float(scores[row, b]) / length**settings.length_penalty, partial[row][b]) for b in range(beams)
+            ]
     return [max(done, key=lambda pair: pair[0])[1] for done in finished]
 
 
-def answer_log_likelihoods(model: MultimodalGPT, batch: Batch) -> Tensor:
-    """log P of each answer (or option) of a batch, summed over its tokens, its end included: (answers,)."""
-    found = model(batch).log_softmax(-1).gather(1, batch.answers[:, None])[:, 0]
+def answer_log_likelihoods(model: MultimodalGPT, batch: Batch, together: int = 1024) -> Tensor:
+    """log P of each answer (or option) of a batch, summed over its tokens, its end included: (answers,).
+
+    Logits are computed once for each place that predicts, ``together`` places at a time: a vocabulary is wide.
+    """
+    hidden = model.hidden_states(batch).flatten(0, 1)
+    places, which = batch.sources.unique(return_inverse=True)
+    found = torch.zeros(len(which), device=hidden.device)
+    for start in range(0, len(places), together):
+        likelihoods = model.logits(hidden[places[start : start + together]]).log_softmax(-1)
+        mine = (which >= start) & (which < start + together)
+        found[mine] = likelihoods[which[mine] - start, batch.answers[mine]]
     return torch.zeros(batch.answers_count, device=found.device).index_add(0, batch.owners, found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Encoder(Protocol):
         ...
 
 
-def load_pretrained(folder: str | Path, *, dtype: torch.dtype, key: str) -> nn.Module:
+def load_pretrained(folder: str | Path, *, dtype: torch.dtype, key: str) -> Any:
     """Any ``transformers`` model (or a bundled asset's) as a feature extractor.
 
     Raises:
@@ -80,12 +80,12 @@ def ragged(items: list[Tensor]) -> Tensor:
 class ImageEncoder(nn.Module):
     """A vision model: pixels (items, 3, height, width) -> the mean and a square grid of cells."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         config = model.config
         inner = getattr(config, "vision_config", config)
         self.width = int(getattr(inner, "hidden_size", 0) or inner.hidden_sizes[-1])
-        self.model = getattr(model, "vision_model", model)
+        self.model: Any = getattr(model, "vision_model", model)
         self.outer = (model,)  # what save_pretrained writes; a tuple, so that torch does not register it twice
 
     def forward(self, values: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
@@ -108,10 +108,10 @@ class AudioEncoder(nn.Module):
     A clip costs its own length, not Whisper's 30 s: positions beyond it are never computed.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.whisper = model.config.model_type == "whisper"
-        self.model = model.get_encoder() if self.whisper else model
+        self.model: Any = model.get_encoder() if self.whisper else model
         self.outer = (model,)
         self.width = int(getattr(model.config, "d_model", 0) or model.config.hidden_size)
 
@@ -140,9 +140,9 @@ class AudioEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """A BERT-like encoder: ids (items, tokens) -> the mean over tokens (the sentence), then stretches of tokens."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.outer = (model,)
         self.width = int(model.config.hidden_size)
 
@@ -177,9 +177,9 @@ class TableEncoder(nn.Module):
         return torch.cat([features.mean(1, keepdim=True), features], 1)[:, : int(counts.max())]
 
 
-PRETRAINED: dict[str, type[nn.Module]] = {"image": ImageEncoder, "audio": AudioEncoder, "text": TextEncoder}
+PRETRAINED: dict[str, Any] = {"image": ImageEncoder, "audio": AudioEncoder, "text": TextEncoder}
 
 
-def build_encoder(kind: str, folder: str | Path, *, dtype: torch.dtype) -> nn.Module:
+def build_encoder(kind: str, folder: str | Path, *, dtype: torch.dtype) -> Any:
     """The pretrained encoder of ``kind`` (image, audio, text)."""
     return PRETRAINED[kind](load_pretrained(folder, dtype=dtype, key=kind))

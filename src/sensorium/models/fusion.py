@@ -84,7 +84,9 @@ class CrossAttention(nn.Module):
         blocked = ~(visible | ~anything)
         heads = self.attention.num_heads
         query = self.norm(hidden.float())
-        found, _ = self.attention(query, memory, memory, attn_mask=blocked.repeat_interleave(heads, 0), need_weights=False)
+        found, _ = self.attention(
+            query, memory, memory, attn_mask=blocked.repeat_interleave(heads, 0), need_weights=False
+        )
         return hidden + (torch.tanh(self.gate) * found * anything).to(hidden.dtype)
 
 

@@ -74,17 +74,17 @@ class MultimodalGPT(PreTrainedModel):
     def __init__(self, config: MultimodalGPTConfig, backbone: nn.Module, encoders: dict[str, nn.Module]) -> None:
         super().__init__(config)
         self.fusion_recipe = FusionRecipe(**config.fusion)
-        self.backbone = backbone
-        self.encoders = nn.ModuleDict({kind: encoders[kind] for kind in sorted(encoders)})
+        self.backbone: Any = backbone
+        self.encoders: Any = nn.ModuleDict({kind: encoders[kind] for kind in sorted(encoders)})
         if config.table:
             self.encoders["table"] = TableEncoder(config.table["numbers"], config.table["categories"])
         late = self.fusion_recipe.kind in LATE_FUSIONS
         width = self.fusion_recipe.width if late else config.backbone_width
         names = sorted(config.inputs) + ([GPT] if late and config.reads_text else [])
-        self.projectors = nn.ModuleDict(
+        self.projectors: Any = nn.ModuleDict(
             {name: Projector(self._width_of(name), width, config.feature_dropout, hidden=not late) for name in names}
         )
-        self.fusion = LATE[self.fusion_recipe.kind](len(names), self.fusion_recipe) if late else nn.ModuleList()
+        self.fusion: Any = LATE[self.fusion_recipe.kind](len(names), self.fusion_recipe) if late else nn.ModuleList()
         if self.fusion_recipe.kind == "cross_attention":
             count = len(range(self.fusion_recipe.from_layer, config.backbone_layers, self.fusion_recipe.every))
             self.fusion = nn.ModuleList(CrossAttention(width, self.fusion_recipe.heads) for _ in range(count))
@@ -258,7 +258,9 @@ class MultimodalGPT(PreTrainedModel):
                 hidden = block(hidden, memory, looks)
             else:
                 hidden = hidden + sum(p.sum() * 0 for p in block.parameters()).to(hidden.dtype)
-            hidden = stack.run(hidden, full, batch.position_ids, layer, min(layer + self.fusion_recipe.every, stop), cache)
+            hidden = stack.run(
+                hidden, full, batch.position_ids, layer, min(layer + self.fusion_recipe.every, stop), cache
+            )
         return hidden
 
     def _placeholders(self, batch: Batch, visible: Tensor) -> Tensor:
@@ -320,7 +322,9 @@ class MultimodalGPT(PreTrainedModel):
         folder, sources = Path(folder), sources or {}
         folder.mkdir(parents=True, exist_ok=True)
         self.config.save_pretrained(folder)
-        save_file({k: v.contiguous() for k, v in self.own_state().items()}, folder / "model.safetensors", {"format": "pt"})
+        save_file(
+            {k: v.contiguous() for k, v in self.own_state().items()}, folder / "model.safetensors", {"format": "pt"}
+        )
         lm = causal_lm(self.backbone)
         if lm is not self.backbone:
             self.backbone.save_pretrained(folder / "adapter")
@@ -354,7 +358,11 @@ class MultimodalGPT(PreTrainedModel):
         missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
         lost = [name for name in missing if name in model.own_state()]
         if lost or unexpected:
-            raise RunError(f"tensors do not fit the config ({(lost or unexpected)[0]})", where=str(folder), mend="rerun sensorium fit")
+            raise RunError(
+                f"tensors do not fit the config ({(lost or unexpected)[0]})",
+                where=str(folder),
+                mend="rerun sensorium fit",
+            )
         return model.eval()
 
 

@@ -66,7 +66,13 @@ class Processor:
         read_media: the one way from a reference to bytes.
     """
 
-    def __init__(self, settings: ProcessorSettings, tokenizer: Any, text_tokenizer: Any = None, read_media: ReadMedia | None = None) -> None:
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        tokenizer: Any,
+        text_tokenizer: Any = None,
+        read_media: ReadMedia | None = None,
+    ) -> None:
         self.settings, self.tokenizer, self.text_tokenizer = settings, tokenizer, text_tokenizer
         self.read_media = read_media
         self.fusion = FusionRecipe(**settings.fusion)
@@ -177,8 +183,19 @@ class Processor:
             if cached is not None and GPT in cached:  # the GPT's reading of the text is known already
                 media.append(self.item(GPT, example, None, cached))
                 return plain({}, self.tokenizer, media, [], placeholders=False, max_text_tokens=8)
-            texts = {name: text.clean(str(example.inputs[name])) for name in self.texts if example.inputs.get(name) is not None}
-            return plain(texts, self.tokenizer, media, [], placeholders=placeholders, max_text_tokens=self.settings.max_text_tokens)
+            texts = {
+                name: text.clean(str(example.inputs[name]))
+                for name in self.texts
+                if example.inputs.get(name) is not None
+            }
+            return plain(
+                texts,
+                self.tokenizer,
+                media,
+                [],
+                placeholders=placeholders,
+                max_text_tokens=self.settings.max_text_tokens,
+            )
         messages = self.messages(example, with_answer=not answering)
         parts = [part for message in messages for part in message.parts if isinstance(part, MediaPart)]
         media = [self._part(part, example, rng, cached) for part in parts]
@@ -193,7 +210,9 @@ class Processor:
             max_text_tokens=self.settings.max_text_tokens,
         )
 
-    def _part(self, part: MediaPart, example: Example, rng: np.random.Generator | None, cached: Cached | None) -> MediaItem:
+    def _part(
+        self, part: MediaPart, example: Example, rng: np.random.Generator | None, cached: Cached | None
+    ) -> MediaItem:
         if part.column in example.inputs or part.column == TABLE:
             return self.item(part.column, example, rng, cached)
         single = Example(example.row, {part.column: part.reference}, None)  # a part of a chat stands in no column
@@ -209,7 +228,10 @@ class Processor:
         if "messages" in example.inputs:
             turns: list[Message] = list(example.inputs["messages"])
             return turns if with_answer or not turns or turns[-1].role != "assistant" else turns[:-1]
-        media: list[Any] = [MediaPart(self.settings.encoders[n], n, example.inputs.get(n)) for n in sorted(self.settings.encoders)]
+        media: list[Any] = [
+            MediaPart(self.settings.encoders[n], n, example.inputs.get(n))  # type: ignore[arg-type]
+            for n in sorted(self.settings.encoders)
+        ]
         words = self.words({name: example.inputs[name] for name in self.texts if example.inputs.get(name) is not None})
         turns = [Message("system", (TextPart(self.settings.system),))] if self.settings.system else []
         turns.append(Message("user", (*media, TextPart(words)) if words else tuple(media)))
@@ -251,7 +273,9 @@ class Processor:
             raw.pop("processor_class", None)
             settings = ProcessorSettings(**raw)
         except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"processor_config.json cannot be read ({error})", where=str(folder), mend="rerun sensorium fit") from None
+            raise RunError(
+                f"processor_config.json cannot be read ({error})", where=str(folder), mend="rerun sensorium fit"
+            ) from None
         words = folder / "text_tokenizer"
         text_tokenizer = AutoTokenizer.from_pretrained(words) if words.is_dir() else None
         return cls(settings, AutoTokenizer.from_pretrained(folder), text_tokenizer, read_media)

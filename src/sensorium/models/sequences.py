@@ -68,8 +68,10 @@ def flatten(
     turns = [{"role": m.role, "content": text} for m, text in zip(messages, contents, strict=True)]
     template = None if tokenizer.chat_template else PLAIN_TEMPLATE
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answering, chat_template=template)
-    except Exception as error:  # jinja's own errors: templates raise whatever they like
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=answering, chat_template=template
+        )
+    except Exception as error:  # noqa: BLE001 - jinja's own errors: templates raise whatever they like
         raise DataError(f"the chat template refuses these turns ({error})", mend="check the order of roles") from None
     texts = _cut([part.text if isinstance(part, TextPart) else None for _, part in parts], tokenizer, max_text_tokens)
     pad = tokenizer.eos_token_id or 0
@@ -93,7 +95,15 @@ def flatten(
     return Flat(tokens, media, keys)
 
 
-def plain(texts: dict[str, str], tokenizer: Any, media: list[MediaItem], keys: list[str], *, placeholders: bool, max_text_tokens: int) -> Flat:
+def plain(
+    texts: dict[str, str],
+    tokenizer: Any,
+    media: list[MediaItem],
+    keys: list[str],
+    *,
+    placeholders: bool,
+    max_text_tokens: int,
+) -> Flat:
     """A row for a head that classifies: media, then the texts, named where there are several; no chat template.
 
     A row without text and without placeholders is empty: there is nothing for the GPT to read.
@@ -101,7 +111,11 @@ def plain(texts: dict[str, str], tokenizer: Any, media: list[MediaItem], keys: l
     named = [text if len(texts) == 1 else f"{name}: {text}\n" for name, text in texts.items() if text]
     cut = _cut(list(named), tokenizer, max_text_tokens)
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id or 0
-    slots = [Token(start, medium=(n, k)) for n, item in enumerate(media) for k in range(item.positions)] if placeholders else []
+    slots = (
+        [Token(start, medium=(n, k)) for n, item in enumerate(media) for k in range(item.positions)]
+        if placeholders
+        else []
+    )
     words = [Token(i) for ids in cut for i in ids or []]
     return Flat([Token(start), *slots, *words] if slots or words else [], media, keys)
 
@@ -140,20 +154,54 @@ def _cut(texts: list[str | None], tokenizer: Any, limit: int) -> list[list[int] 
 def join(flats: list[Flat], rows: list[int], alternatives: list[list[Token]] | None = None) -> Sequence:
     """Rows that begin alike -> one sequence: the shared start once, then a branch a row.
 
-    With ``alternatives`` there is one row, and every alternative is a branch behind it: their likelihoods then cost
-    the prompt once.
+    With ``alternatives`` there is one row, and every alternative is an answer behind it. They stand as a trie, so that
+    the prompt, and whatever alternatives begin with in common, costs its tokens once.
     """
-    shared = flats[0].tokens if alternatives else _common_start(flats)
-    tails = alternatives or [flat.tokens[len(shared) :] for flat in flats]
+    sequence = Sequence([], [], [], [], [], rows)
+    if alternatives is not None:
+        prompt = flats[0].tokens
+        _grow(sequence, prompt, -1, 0, 0)
+        _grow_trie(sequence, alternatives, len(prompt))
+        _attach(sequence, flats, prompt)
+        return sequence
+    shared = _common_start(flats)
+    tails = [flat.tokens[len(shared) :] for flat in flats]
     if len(tails) == 1:
         shared, tails = [*shared, *tails[0]], []
-    sequence = Sequence([], [], [], [], [], rows)
     sequence.answers_count = max(len(tails), 1)
     _grow(sequence, shared, -1, 0, 0)
     for owner, tail in enumerate(tails):
         _grow(sequence, tail, 0 if shared else -1, len(shared), owner)
     _attach(sequence, flats, [*shared, *(token for tail in tails for token in tail)])
     return sequence
+
+
+def _grow_trie(sequence: Sequence, answers: list[list[Token]], position: int) -> None:
+    """Hang answers below branch 0; what several begin with is one branch, which counts for each of them.
+
+    The last token of an answer is only predicted, never read, so that it takes no place.
+    """
+    sequence.answers_count = len(answers)
+    waiting = [(0, len(sequence.ids) - 1, position, 0, list(range(len(answers))))]
+    while waiting:
+        parent, last, place, depth, owners = waiting.pop()
+        for owner in owners:
+            sequence.sources.append(last)
+            sequence.answers.append(answers[owner][depth].id)
+            sequence.owners.append(owner)
+        nexts: dict[int, list[int]] = {}
+        for owner in owners:
+            if depth + 1 < len(answers[owner]):
+                nexts.setdefault(answers[owner][depth].id, []).append(owner)
+        for token, mine in nexts.items():
+            branch = parent
+            if len(nexts) > 1 or parent == 0 or len(mine) < len(owners):
+                branch = len(sequence.parents)
+                sequence.parents.append(parent)
+            sequence.ids.append(token)
+            sequence.positions.append(place)
+            sequence.branches.append(branch)
+            waiting.append((branch, len(sequence.ids) - 1, place + 1, depth + 1, mine))
 
 
 def _common_start(flats: list[Flat]) -> list[Token]:

@@ -23,7 +23,9 @@ class Classify:
 
     name = "classify"
 
-    def __init__(self, settings: ProcessorSettings, *, counts: np.ndarray | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, settings: ProcessorSettings, *, counts: np.ndarray | None = None, label_smoothing: float = 0.0
+    ) -> None:
         self.settings, self.label_smoothing = settings, label_smoothing
         self.weights = None if counts is None else balanced_weights(counts)
 
@@ -58,7 +60,9 @@ class Classify:
         classes = self.settings.classes
         best = probabilities.argmax(1)
         truth = [classes.index(str(t)) if t is not None and str(t) in classes else None for t in targets]
-        likelihoods = np.array([np.nan if t is None else np.log(max(probabilities[i, t], 1e-12)) for i, t in enumerate(truth)])
+        likelihoods = np.array(
+            [np.nan if t is None else np.log(max(probabilities[i, t], 1e-12)) for i, t in enumerate(truth)]
+        )
         predictions = [classes[i] for i in best]
         return Answers(np.array(rows), targets, predictions, probabilities, probabilities.max(1), likelihoods, ones)
 

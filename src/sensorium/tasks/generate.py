@@ -24,7 +24,9 @@ class Generate:
 
     name = "generate"
 
-    def __init__(self, processor: Processor, *, decoding: DecodingSettings | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, processor: Processor, *, decoding: DecodingSettings | None = None, label_smoothing: float = 0.0
+    ) -> None:
         self.processor, self.label_smoothing = processor, label_smoothing
         self.decoding = decoding or DecodingSettings()
 
@@ -91,16 +93,25 @@ class Generate:
                 progress(len(batch.rows))
 
     def _decode(
-        self, model: MultimodalGPT, feed: Feed, rows: list[int], said: dict[int, tuple[str, float]], progress: Progress | None
+        self,
+        model: MultimodalGPT,
+        feed: Feed,
+        rows: list[int],
+        said: dict[int, tuple[str, float]],
+        progress: Progress | None,
     ) -> None:
         tokenizer = self.processor.tokenizer
         for batch in feed.batches([[row] for row in rows], answering=True, trunk=False):
-            for row, ids in zip(batch.rows, generate(model, batch, {tokenizer.eos_token_id}, self.decoding), strict=True):
+            for row, ids in zip(
+                batch.rows, generate(model, batch, {tokenizer.eos_token_id}, self.decoding), strict=True
+            ):
                 said[row] = (tokenizer.decode(ids, skip_special_tokens=True).strip(), float("nan"))
             if progress:
                 progress(len(batch.rows))
 
-    def _weigh(self, model: MultimodalGPT, feed: Feed, rows: list[int], likelihoods: dict[int, tuple[float, int]]) -> None:
+    def _weigh(
+        self, model: MultimodalGPT, feed: Feed, rows: list[int], likelihoods: dict[int, tuple[float, int]]
+    ) -> None:
         """log P of the right answers, rows about the same picture sharing it."""
         known = [row for row in rows if feed.example(row).target is not None]
         for batch in feed.batches(feed.groups(known)):
