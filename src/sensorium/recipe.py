@@ -103,7 +103,9 @@ class FusionRecipe(Part):
     """Which fusion, and where it enters the GPT."""
 
     kind: FusionKind = "tokens"
-    from_layer: int = Field(0, ge=0, description="tokens, cross_attention: first layer that sees the modalities")
+    from_layer: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="tokens, cross_attention: first layer that sees the modalities; auto: the first that is tuned"
+    )
     tokens: int = Field(16, ge=1, le=1024, description="most positions that one picture or sound takes")
     every: int = Field(1, ge=1, description="cross_attention: a block before every n-th layer")
     width: int = Field(512, ge=8, description="late fusions: common width")
@@ -120,7 +122,7 @@ class AdaptRecipe(Part):
     alpha: float | None = Field(None, gt=0, description="LoRA's alpha; twice the rank by default")
     dropout: float = Field(0.0, ge=0, lt=1)
     layers: Literal["all", "last_half", "last_third"] | Annotated[int, Field(ge=1)] = Field(
-        "all", description="which of the GPT's layers are tuned; a number counts from the end"
+        "last_third", description="which of the GPT's layers are tuned; a number counts from the end"
     )
     virtual_tokens: int = Field(16, ge=1, description="prefix, prompt, p_tuning")
 
@@ -215,7 +217,7 @@ class Recipe(Part):
             raise ValueError(
                 f"fusion {fusion.kind} gives one vector a row and cannot generate text; use tokens or cross_attention"
             )
-        if adapt.method in ("prefix", "prompt", "p_tuning") and fusion.from_layer > 0:
+        if adapt.method in ("prefix", "prompt", "p_tuning") and fusion.from_layer not in (0, "auto"):
             raise ValueError(
                 f"adapt {adapt.method} and fusion.from_layer exclude each other; set from_layer: 0 or method: lora"
             )

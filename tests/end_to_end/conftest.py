@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,6 @@ GENERATE = {
     "model__adapt__rank": 4,
     "model__fusion__from_layer": 2,
     "model__adapt__layers": 2,
-    "data__split__group_by": "picture",
 }
 
 
@@ -85,6 +85,10 @@ def classifier(
 def answerer(
     tmp_path_factory: pytest.TempPathFactory, cache: Path, parts: dict[str, Path], questions: Path
 ) -> Trained:
-    """A tiny LoRA run that answers questions about pictures. Tests only read it."""
-    folder = tmp_path_factory.mktemp("runs") / "answerer"
-    return fit(cache, questions, "answer", folder, tiny(parts, **GENERATE))
+    """A tiny LoRA run that answers questions about pictures; the parts it was made from are gone. Tests only read it."""
+    folder = tmp_path_factory.mktemp("runs")
+    shutil.copytree(parts["llama"].parent, folder / "parts")
+    gone = {name: folder / "parts" / name for name in parts}
+    trained = fit(cache, questions, "answer", folder / "answerer", tiny(gone, **GENERATE))
+    shutil.rmtree(folder / "parts")
+    return trained

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -60,7 +62,23 @@ app.command("demo", short_help="Teach a real GPT about real pictures, in minutes
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: run ``arguments`` (``sys.argv`` by default) and exit with the command's code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    words = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _leave)  # training has its own way; before and after it nothing is lost either
+    if "--debug" not in words:
+        _hush_libraries()
+    sys.exit(run(words))
+
+
+def _leave(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _hush_libraries() -> None:
+    """Stderr is for our own lines: no warnings and bars of libraries between them. What the user set holds."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def run(arguments: list[str]) -> int:

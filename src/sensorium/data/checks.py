@@ -1,193 +1,188 @@
-"""What is wrong with a table's rows: bad ones are set aside with a reason, doubtful ones counted and shown.
-
-Plain columns are looked at a batch at a time (``checks_columns``), pictures and sounds each once, by threads
-(``checks_media``), the target for balance and leakage (``checks_target``), rows for duplicates (``duplicates``).
-"""
+"""What is wrong with data before anything is learnt from them: row by row, and across splits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorium.data.checks_chats import check_chats
-from sensorium.data.checks_columns import Cells, mixed, read_column
-from sensorium.data.checks_media import Looker, MediaFindings, look_at_all
-from sensorium.data.checks_report import DataReport, Finding, counted, found
-from sensorium.data.checks_target import check_classes, check_leakage, check_target, target_cells
-from sensorium.data.duplicates import check_splits, check_within
-from sensorium.data.rows import to_reference
-from sensorium.data.schema import Schema, check_columns
-from sensorium.data.tables import Source
-from sensorium.errors import DataError
+from sensorium.data.checks_leakage import check_leakage
+from sensorium.data.checks_media import ReadMedia, scan_chats, scan_media
+from sensorium.data.checks_report import FEW, DataReport, Finding, MediaHashes, few, share
+from sensorium.data.checks_table import check_inputs, check_target
+from sensorium.data.columns import codes
+from sensorium.data.duplicates import DISTANCE, among, column_keys, contradicting, look_alikes, repeated, row_keys
+from sensorium.data.schema import check_columns
 
-__all__ = ["DataReport", "Finding", "check", "check_splits"]
+if TYPE_CHECKING:
+    from sensorium.data.schema import Schema
+    from sensorium.data.splits import Splits
+    from sensorium.data.tables import Source
 
-MOSTLY_DIFFERENT = 0.5  # share of distinct texts from which a repeated one is a duplicate rather than a phrase
-MEDIA_TYPES = ("image", "audio")
+__all__ = ["DataReport", "Finding", "MediaHashes", "check", "check_splits"]
 
 
 def check(
     source: Source,
     schema: Schema,
-    read_media: Callable[[Any], bytes],
+    read_media: ReadMedia,
     progress: Any = None,
     *,
     stop: bool = False,
     need_target: bool = True,
 ) -> DataReport:
-    """Look at every row of ``source``.
+    """Look at every row once, whatever their number in bounded memory (media: some 100 bytes a cell).
+
+    Rows whose media cannot be read, whose target is missing or of no use, or which have no input at all are
+    quarantined; what is odd but usable is warned of or noted.
 
     Args:
-        read_media: from a media cell's reference to bytes; raises MediaError.
-        progress: shows how far it is (``task(name, total, unit=…)`` gives ``advance(count)``); None shows nothing.
-        stop: raise at the first bad row rather than set rows aside.
-        need_target: rows without a target are bad.
+        read_media: from a media cell's reference to bytes.
+        progress: an object whose ``task(name, total, unit=…)`` opens a bar, a function (done, total), or None.
+        stop: raise at the first bad row instead of setting it aside (``bad_rows: stop``).
+        need_target: rows are to be learnt from or scored; else the target is not looked at.
 
     Raises:
-        DataError: a column of the schema is missing, or, with ``stop``, some row is bad.
+        DataError: a column is not there; or, with ``stop``, a row is bad: the first one, and how many there are.
     """
     check_columns(schema, source, need_target=need_target)
-    rows = len(source)
-    report = DataReport(rows, malformed=list(source.malformed))
-    report.exact, report.alike = np.zeros(rows, dtype=np.uint64), np.zeros(rows, dtype=np.uint64)
+    report = DataReport(len(source), malformed=list(source.malformed))
     if report.malformed:
         place, reason = report.malformed[0]
-        said = f"{counted(len(report.malformed), 'row')} cannot be parsed, first {place}: it {reason}"
-        report.findings.append(Finding("malformed", "", len(report.malformed), "quarantine", said, []))
-    target = None if schema.messages else target_cells(source, schema)
-    if target is not None:
-        report.targets = target.exact
-        check_target(source, schema, target, report, need_target=need_target)
-    if schema.messages:
-        report.targets = np.zeros(rows, dtype=np.uint64)
-        check_chats(source, schema, read_media, progress, report)
-    else:
-        _check_inputs(source, schema, read_media, progress, target, report)
-    if target is not None:
-        check_classes(source, schema, target, report)
-    report.findings.extend(check_within(source, schema, report))
-    if stop and (report.quarantined or report.malformed):
-        raise _stopped(source, report)
+        told = f"{len(report.malformed):,} rows could not be read and were left out; the first: {place}: {reason}"
+        report.add("malformed_rows", "", [], "quarantine", told, len(report.malformed))
+    if need_target:
+        check_target(report, source, schema)
+    empty = np.flatnonzero(check_inputs(report, source, schema)) if schema.inputs else np.zeros(0, dtype=np.int64)
+    told = f"{len(empty):,} rows have no input at all"
+    report.set_aside("empty_row", "", empty, "every input is missing", told)
+    media = [(name, type_) for name, type_ in schema.inputs.items() if type_ in ("image", "audio")]
+    for name, type_ in media:
+        with _advancing(progress, f"checking {name}", len(source)) as advance:
+            scan_media(report, source.table.column(name), name, type_, read_media, advance)
+    if schema.messages is not None:
+        with _advancing(progress, "checking chats", len(source)) as advance:
+            scan_chats(report, source.table.column(schema.messages), schema.messages, source, read_media, advance)
+    if stop:
+        report.raise_if_bad(source)
+    if need_target:
+        check_leakage(report, source, schema)
+    _check_repeats(report, source, schema)
     return report
 
 
-def _stopped(source: Source, report: DataReport) -> DataError:
-    count = len(report.quarantined) + len(report.malformed)
-    if report.quarantined:
-        row = min(report.quarantined)
-        column, reason = report.quarantined[row]
-        where = source.place(row) + (f", {column}" if column else "")
-    else:
-        where, reason = report.malformed[0]
-    what = f"{reason.split('; ')[0]} ({counted(count, 'bad row')} in all)"
-    return DataError(what, where=where, mend="mend the rows, or set data.bad_rows: quarantine")
+@contextmanager
+def _advancing(progress: Any, name: str, total: int) -> Iterator[Callable[[int], Any]]:
+    if hasattr(progress, "task"):
+        with progress.task(name, total, unit="rows") as advance:
+            yield advance
+        return
+    done = 0
+
+    def advance_by(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    yield advance_by
 
 
-def _check_inputs(
+def _check_repeats(report: DataReport, source: Source, schema: Schema) -> None:
+    """Note rows that repeat an earlier one, and equal inputs with different targets."""
+    report.row_keys = row_keys(source, schema, report.hashes)
+    keep = np.ones(len(source), dtype=bool)
+    keep[list(report.quarantined)] = False
+    rows = np.flatnonzero(keep)
+    keys = report.row_keys[rows]
+    again = repeated(keys)
+    if not len(again):
+        return
+    told = f"{share(len(again), len(rows))} have the inputs of an earlier row"
+    report.add("duplicate_rows", "", rows[again], "note", told)
+    if schema.target is None or schema.target not in source.table.column_names:
+        return
+    targets = column_keys(source.table.column(schema.target))[rows]
+    mixed = contradicting(keys, targets)
+    told = f"{share(len(mixed), len(rows))} have the inputs of another row and a different {schema.target}"
+    report.add("contradicting_rows", schema.target, rows[mixed], "note", told)
+
+
+# -- across splits ---------------------------------------------------------------------------------
+
+
+def check_splits(
     source: Source,
     schema: Schema,
-    read_media: Callable[[Any], bytes],
-    progress: Any,
-    target: Cells | None,
-    report: DataReport,
+    splits: Splits,
+    hashes: dict[str, MediaHashes],
+    row_keys_: np.ndarray | None = None,
+) -> list[Finding]:
+    """What validation and test share with training, so that a score there would flatter.
+
+    Equal media (by content), pictures that look alike (by perceptual hash and colours), equal rows (texts whatever
+    their case and white space), and classes that no training row has.
+
+    Args:
+        hashes: ``DataReport.hashes``; row_keys_: ``DataReport.row_keys``, computed anew where None.
+    """
+    report = DataReport(len(source))
+    parts = [np.asarray(part, dtype=np.int64) for part in (splits.train, splits.validation, splits.test)]
+    held_out = len(parts[1]) + len(parts[2])
+    pairs = [(parts[1], parts[0]), (parts[2], np.concatenate([parts[0], parts[1]]))]
+    for name, found in hashes.items():
+        keys = found.keys()
+        equal = _shared(keys, [tuple(rows[found.known[rows]] for rows in pair) for pair in pairs])
+        told = f"{share(len(equal), held_out)} in validation or test have {_a(schema, name)} that another split has too"
+        report.add("duplicates_across_splits", name, equal, "warning", told)
+        _check_alike(report, name, found, pairs, equal, held_out)
+    inputs = list(schema.inputs)
+    if len(inputs) != 1 or inputs[0] not in hashes:
+        keys = row_keys(source, schema, hashes) if row_keys_ is None else row_keys_
+        equal = _shared(keys, pairs)
+        rich = schema.messages or any(type_ in ("text", "image", "audio") for type_ in schema.inputs.values())
+        told = f"{share(len(equal), held_out)} in validation or test have the same inputs as a row of another split"
+        report.add("duplicate_rows_across_splits", "", equal, "warning" if rich else "note", told)
+    _check_classes(report, source, schema, parts)
+    return report.findings
+
+
+def _shared(keys: np.ndarray, pairs: list[Any]) -> np.ndarray:
+    return np.concatenate([rows[among(keys[rows], keys[others])] for rows, others in pairs])
+
+
+def _check_alike(
+    report: DataReport, name: str, hashes: MediaHashes, pairs: list[Any], equal: np.ndarray, held_out: int
 ) -> None:
-    rows = len(source)
-    something = np.zeros(rows, dtype=bool)  # whether any input of a row is present
-    media = [name for name, kind in schema.inputs.items() if kind in MEDIA_TYPES]
-    total = rows * len(media)
-    task = progress.task("checking files", total, unit="files") if progress is not None and total else nullcontext()
-    with task as advance:
-        for name, kind in schema.inputs.items():
-            if kind in MEDIA_TYPES:
-                exact, present = _check_media(source, name, kind, read_media, advance, report)
-                alike = exact
-                _missing(source, name, kind, np.flatnonzero(~present), report)
-            else:
-                cells = read_column(source.table.column(name), kind)
-                exact, alike, present = cells.exact, cells.alike, cells.present
-                _check_cells(source, name, kind, cells, report)
-                if target is not None:
-                    check_leakage(source, schema, name, cells, target, report)
-                if kind == "text" and len(np.unique(alike[present])) > MOSTLY_DIFFERENT * max(1, present.sum()):
-                    report.texts[name] = alike
-            _constant(name, exact, report)
-            something |= present
-            report.exact, report.alike = mixed(report.exact, exact), mixed(report.alike, alike)
-    empty = np.flatnonzero(~something)
-    report.exact[empty] = report.alike[empty] = 0
-    if len(empty):
-        said = f"{counted(len(empty), 'row has', 'rows have')} no input at all"
-        report.findings.append(found(source, "empty_row", "", "quarantine", empty, said))
-        report.set_aside(empty, "", "every input is missing")
-
-
-def _check_cells(source: Source, name: str, kind: str, cells: Cells, report: DataReport) -> None:
-    bad = np.flatnonzero(cells.bad & ~cells.infinite)
-    _missing(source, name, kind, np.flatnonzero(~(cells.present | cells.bad | cells.infinite)), report)
-    lasting = {"number": "number", "time": "date or time", "place": "latitude and longitude"}.get(kind, kind)
-    for flag, key, one, many in (
-        (bad, f"not_a_{kind}", f"cell is no {lasting}", f"cells are no {lasting}"),
-        (np.flatnonzero(cells.infinite), "infinite", "number is infinite", "numbers are infinite"),
-        (np.flatnonzero(cells.long), "long_text", "text has over 100,000 characters", "texts have over 100,000 characters"),
-        (np.flatnonzero(cells.broken), "broken_text", "text has broken characters (�)", "texts have broken characters (�)"),
-    ):
-        if len(flag):
-            extra = "read as missing" if key.startswith("not_a") or (key == "infinite" and kind == "number") else ""
-            report.findings.append(found(source, key, name, "warning", flag, counted(len(flag), one, many), extra))
-
-
-def _missing(source: Source, name: str, kind: str, rows: np.ndarray, report: DataReport) -> None:
+    found, twins, complete = [], [], True
+    for rows, others in pairs:
+        alike, twin, whole = look_alikes(hashes, np.setdiff1d(rows, equal), others)
+        found.append(alike)
+        twins.append(twin)
+        complete &= whole
+    rows, others = np.concatenate(found), np.concatenate(twins)
     if len(rows):
-        one, many = ("text is empty", "texts are empty") if kind == "text" else ("cell is missing", "cells are missing")
-        key = "empty_text" if kind == "text" else "missing"
-        report.findings.append(found(source, key, name, "note", rows, counted(len(rows), one, many)))
+        some = ", ".join(f"{row:,} and {other:,}" for row, other in zip(rows[:FEW], others[:FEW]))
+        at_least = "" if complete else "at least "
+        told = (
+            f"{at_least}{share(len(rows), held_out)} in validation or test have a picture that looks like one of another "
+            f"split (at most {DISTANCE} of 64 bits apart): rows {some}"
+        )
+        report.add("near_duplicates_across_splits", name, [], "warning", told, len(rows))
 
 
-def _constant(name: str, exact: np.ndarray, report: DataReport) -> None:
-    if len(exact) > 1 and (exact == exact[0]).all():
-        said = f"the same in all {len(exact):,} rows" if exact[0] else f"missing in all {len(exact):,} rows"
-        report.findings.append(Finding("constant", name, len(exact), "note", said, [0]))
+def _check_classes(report: DataReport, source: Source, schema: Schema, parts: list[np.ndarray]) -> None:
+    if schema.target is None or schema.classes is None:
+        return
+    ids = codes(source, schema.target, np.arange(len(source)))
+    rows = np.concatenate(parts[1:])
+    strange = rows[~among(ids[rows], ids[parts[0]])]
+    names = {str(source.table.column(schema.target)[int(row)].as_py()) for row in strange[:1000]}
+    told = f"{len(strange):,} rows in validation or test are of classes that no training row has: {few(sorted(names))}"
+    report.add("classes_not_trained", schema.target, strange, "warning", told)
 
 
-# -- media columns ---------------------------------------------------------------------------------
-
-
-def _check_media(
-    source: Source, name: str, kind: str, read_media: Callable[[Any], bytes], advance: Any, report: DataReport
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every cell of a media column: (rows,) uint64 hashes of contents, 0 where none, and (rows,) whether one is there."""
-    rows = len(source)
-    present = np.zeros(rows, dtype=bool)
-    looker = Looker(kind, read_media)
-    findings = MediaFindings(source, name, kind, report)
-
-    def references() -> Iterator[tuple[int, Any]]:
-        row = 0
-        for chunk in source.table.column(name).chunks:
-            for cell in chunk:
-                reference = to_reference(cell.as_py())
-                if reference is not None:
-                    present[row] = True
-                    yield row, reference
-                elif advance is not None:
-                    advance(1)
-                row += 1
-
-    pairs: list[tuple[int, int]] = []
-    for shown in look_at_all(looker.look, references()):
-        findings.add(shown)
-        if shown.content is not None and shown.problem is None:
-            pairs.append((shown.row, shown.content.number))
-        if advance is not None:
-            advance(1)
-    findings.tell()
-    media = report.media[name] = looker.media(pairs)
-    hashes = np.full(rows, None, dtype=object)
-    hashes[media.rows] = np.array(media.hashes, dtype=object)[media.contents]
-    report.hashes[name] = hashes
-    exact = np.zeros(rows, dtype=np.uint64)
-    exact[media.rows] = media.keys[media.contents]
-    return exact, present
+def _a(schema: Schema, name: str) -> str:
+    return {"image": "a picture", "audio": "a sound"}.get(schema.inputs.get(name, ""), "content")

@@ -81,6 +81,15 @@ def _mixed(keys: np.ndarray, more: np.ndarray) -> np.ndarray:
         return (mixed ^ (mixed >> np.uint64(29))) * _MIX
 
 
+def among(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(queries,) bool: which are among ``keys``. By sorting: on a million hashes many times as fast as np.isin."""
+    if not len(keys):
+        return np.zeros(len(queries), dtype=bool)
+    ordered = np.sort(keys)
+    places = np.minimum(np.searchsorted(ordered, queries), len(ordered) - 1)
+    return np.asarray(ordered[places] == queries)
+
+
 def repeated(keys: np.ndarray) -> np.ndarray:
     """Positions of ``keys`` that an earlier position equals, sorted."""
     order = np.argsort(keys, kind="stable")

@@ -62,8 +62,8 @@ def shown(reference: Any, width: int = 100) -> str:
     text = str(reference)
     if text[:5].lower() == "data:":
         return f"{text[:5]}{text[5:].partition(',')[0][:40]},… ({len(text):,} characters)"
-    text = "".join(c if c.isprintable() else "�" for c in text[: 4 * width])
-    return text if len(text) <= width else f"{text[: width // 2]}…{text[1 - width // 2 :]}"
+    text = text if len(text) <= width else f"{text[: width // 2]}…{text[1 - width // 2 :]}"
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _bounded(data: bytes, where: str, limit: int) -> bytes:
@@ -113,11 +113,12 @@ def _from_file(text: str, root: Path | None, limit: int) -> bytes:
         raise MediaError(
             f"the file cannot be opened ({told})", where=where, mend="check the path and its permissions"
         ) from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no plain file"
+        raise MediaError(f"this is {kind}", where=where, mend="give the path of a file")
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no plain file"
-            raise MediaError(f"this is {kind}", where=where, mend="give the path of a file")
         if found.st_size > limit:
             raise MediaError(f"{found.st_size:,} bytes are more than {limit:,}", where=where, mend="make it smaller")
         try:

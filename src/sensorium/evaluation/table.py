@@ -33,6 +33,8 @@ def results(metrics: dict[str, Any], *, interval: bool = True) -> Table:
     """
     table = _empty("metric", metrics)
     for name in metrics["after"]:
+        if name == "perplexity":  # the log-likelihood in another unit, and too wide
+            continue
         _row(table, SHORT_LABEL.get(name, label(name)), metrics, name, interval)
     return table
 
@@ -47,16 +49,16 @@ def groups(metrics: dict[str, Any], column: str) -> Table:
 
 
 def everything(metrics: dict[str, Any]) -> Group:
-    """All tables, the verdict and the notes, one under the other."""
+    """All tables, the verdict on all rows and the notes, one under the other; the report has the groups' verdicts too."""
     from rich.console import Group
     from rich.text import Text
 
-    from sensorium.evaluation.verdict import verdict
+    from sensorium.evaluation.verdict import findings
 
     heading = f"{metrics['split']} split, {metrics['rows']:,} rows; shares in %, with 95 % intervals"
     parts: list[Any] = [Text(heading), results(metrics)]
     parts += [groups(metrics, column) for column, values in metrics.get("by", {}).items() if len(values) > 1]
-    parts += [Text(f"• {sentence}") for sentence in verdict(metrics)]
+    parts += [Text(f"• {finding.text}") for finding in findings(metrics) if not finding.group]
     parts += [Text(note, style="dim") for note in metrics.get("notes", [])]
     return Group(*parts)
 
@@ -76,7 +78,7 @@ def _empty(first: str, metrics: dict[str, Any]) -> Table:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(Text(clean(first)), min_width=10, max_width=24, overflow="fold")
+    table.add_column(Text(clean(first)), min_width=13, max_width=24, overflow="fold")
     for name in _columns(metrics):
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -13,10 +13,11 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence of a verdict, and whether it is good news."""
+    """One sentence of a verdict, whether it is good news, and the group of rows it speaks of ("" for all)."""
 
     tone: Tone
     text: str
+    group: str = ""
 
 
 def verdict(metrics: dict[str, Any]) -> list[str]:
@@ -31,16 +32,17 @@ def findings(metrics: dict[str, Any]) -> list[Finding]:
     in which training did not help or a baseline is ahead. "Significant" means p < 0.05, uncorrected.
     """
     primary = metrics.get("primary") or PRIMARY[metrics.get("kind", "text")]
-    found = _against_before(metrics, primary, "")
-    found += _against_baselines(metrics, primary, "")
+    found = _against_before(metrics, primary)
+    found += _against_baselines(metrics, primary)
     for name, gap in metrics.get("difference", {}).items():
         if name != primary and name != "perplexity" and gap["p"] < LEVEL and not _better(name, gap["value"]):
             found.append(Finding("worse", f"Worse than before in {label(name)}: {_change(metrics, name)}."))
     for column, groups in metrics.get("by", {}).items():
         for value, part in groups.items():
             if len(groups) > 1:
-                parts = _against_before(part, primary, value) + _against_baselines(part, primary, value)
-                found += [Finding(f.tone, f"{column} “{_short(value)}”: {f.text}") for f in parts if f.tone != "better"]
+                parts = _against_before(part, primary) + _against_baselines(part, primary)
+                where = f"{column} “{_short(value)}”"
+                found += [Finding(f.tone, f"{where}: {f.text}", where) for f in parts if f.tone != "better"]
     return found
 
 
@@ -68,7 +70,7 @@ def bare(name: str, value: float, sign: bool = False) -> str:
     return f"{value:{plus}.3f}" if 0.002 <= abs(value) < 0.1 else f"{value:{plus}.3g}"
 
 
-def _against_before(part: dict[str, Any], primary: str, where: str) -> list[Finding]:
+def _against_before(part: dict[str, Any], primary: str) -> list[Finding]:
     gap = part.get("difference", {}).get(primary)
     if gap is None:
         return []
@@ -87,7 +89,7 @@ def _change(part: dict[str, Any], name: str) -> str:
     return f"{before} → {after}, {bare(name, gap['value'], True)}{points} [{low}, {high}], {shown_p(gap['p'])}"
 
 
-def _against_baselines(part: dict[str, Any], primary: str, where: str) -> list[Finding]:
+def _against_baselines(part: dict[str, Any], primary: str) -> list[Finding]:
     found, beaten = [], []
     for name, metrics in part.get("baselines", {}).items():
         if primary not in metrics or primary not in part["after"]:

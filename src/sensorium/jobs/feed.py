@@ -113,8 +113,10 @@ class Trunk:
         unknown = {
             key: s for key, s in zip(keys, sequences, strict=True) if key not in self.store and key not in self._kept
         }
-        for key, sequence in unknown.items():
-            self._keep(key, self.compute(collate([bare(sequence)]))[0])
+        if unknown:
+            hidden = self.compute(collate([bare(sequence) for sequence in unknown.values()]))
+            for (key, sequence), states in zip(unknown.items(), hidden, strict=True):
+                self._keep(key, states[: len(sequence.ids)].clone())
         for key, sequence in zip(keys, sequences, strict=True):
             sequence.trunk = self.store[key] if key in self.store else self._kept[key]
         while self._bytes > TRUNK_BYTES and len(self._kept) > 1:

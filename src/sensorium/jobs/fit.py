@@ -15,8 +15,10 @@ import torch
 from accelerate import Accelerator
 
 from sensorium import assets
+from sensorium.data.splits import Splits
 from sensorium.errors import DataError
 from sensorium.evaluation.summary import summarise
+from sensorium.jobs.card import model_card
 from sensorium.jobs.features import encoder_features, summaries, trunk_of
 from sensorium.jobs.feed import Feed, Units, estimated_lengths
 from sensorium.jobs.measure import keep_answers, measure, metrics_of, prediction_table, read_answers
@@ -44,6 +46,7 @@ from sensorium.training.tracking import open_tracker
 BEFORE_FIRST = (
     1000  # test rows up to which the model is measured before training; else afterwards, from its first weights
 )
+ENCODED_WHOLE = 20_000  # rows of a table up to which all are encoded, whatever the evaluation looks at
 NEW_MODULES = ("projectors.", "fusion.", "head.", "encoders.table.")
 
 
@@ -204,11 +207,12 @@ class Job:
         feed = Feed(prepared.rows, parts.processor, recipe.evaluation.batch_size, sharing_of(recipe, prepared, parts))
         groups: Any = splits.train.reshape(-1, 1) if feed.sharing is None else feed.groups(splits.train.tolist())
         if worth_caching(recipe, len(groups)):
-            folder, rows = assets.cache_root() / "features", np.concatenate([splits.train, validation, test])
+            folder, rows = assets.cache_root() / "features", rows_to_encode(splits, validation, test)
             feed.cached = encoder_features(parts, prepared, recipe, rows, folder, progress, progress)
             fit_projectors(parts.model, summaries(feed.cached, splits.train))
-            known = [*(groups if feed.sharing else []), *feed.groups(validation.tolist())]
-            feed.trunk = trunk_of(parts, feed, known, recipe, folder, progress, progress)
+            if len(groups) <= ENCODED_WHOLE:  # with more, the layers below run anew at each step, forwards only
+                known = [*(list(group) for group in groups), *feed.groups(validation.tolist())]
+                feed.trunk = trunk_of(parts, feed, known, recipe, folder, progress, progress)
         return cls(
             run,
             recipe,
@@ -338,10 +342,12 @@ class Job:
         after, after_seconds = read_answers(run.folder / "answers_after.parquet")
         metrics = metrics_of(self.prepared, self.recipe, before, after, self.feed.cached, self.validation_rows)
         write_json(run.folder / "metrics.json", metrics)
+        write_atomic(run.model / "README.md", model_card(self.recipe, self.prepared, metrics))
         write_atomic(run.folder / "predictions.parquet", prediction_table(self.prepared, before, after))
         timings = {"test before": before_seconds, "test after": after_seconds, "whole job": seconds}
         write_report(run, self.recipe, self.prepared, before, after, timings)
         run.finish("reported", seconds=seconds)
+        Checkpoints(run.checkpoints).clear()
 
     def save_model(self) -> None:
         """``model/``: everything that predicting needs."""
@@ -399,6 +405,12 @@ def sharing_of(recipe: Recipe, prepared: Prepared, parts: Parts) -> Any:
 
 def _media_content(prepared: Prepared, media: list[str], row: int) -> str:
     return "|".join(prepared.content(name, row) for name in media)
+
+
+def rows_to_encode(splits: Splits, validation: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Rows whose features are needed. Of a small table all of them, so that other splits and seeds find them again."""
+    everything = np.concatenate([splits.train, splits.validation, splits.test])
+    return everything if len(everything) <= ENCODED_WHOLE else np.concatenate([splits.train, validation, test])
 
 
 def worth_caching(recipe: Recipe, units: int) -> bool:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sensorium import assets
 from sensorium.data.checks import DataReport, check
+from sensorium.data.inference import tell
 from sensorium.data.media import read_media
 from sensorium.data.schema import Schema
 from sensorium.data.sources import open_source
@@ -34,9 +35,8 @@ def check_data(what: Recipe | str, progress: Any = None) -> DataReport:
     try:
         _, schema = open_data(Recipe(data=data))
     except DataError:  # no target is named: every column is looked at as an input
-        from sensorium.data.schema import infer_inputs
-
-        schema = Schema(infer_inputs(source), None, "text", "generate")
+        told = {name: tell(name, source.table.column(name)).type for name in source.table.column_names}
+        schema = Schema({name: kind for name, kind in told.items() if kind is not None}, None, "text", "generate")  # type: ignore[misc]
     return check(source, schema, partial(read_media, root=source.root), progress or make_progress(), need_target=False)
 
 

@@ -16,7 +16,7 @@ from sensorium import assets
 from sensorium.errors import RecipeError
 from sensorium.jobs.prepare import Prepared
 from sensorium.modalities.table import TableCodec
-from sensorium.models.backbone import adapt_backbone, load_backbone
+from sensorium.models.backbone import adapt_backbone, entry_layer, load_backbone, open_stack
 from sensorium.models.encoders import build_encoder
 from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
 from sensorium.models.processor import TABLE, TABLE_TYPES, Processor, ProcessorSettings
@@ -73,7 +73,8 @@ def build(recipe: Recipe, prepared: Prepared) -> Parts:
     torch.manual_seed(recipe.training.seed)  # new modules start alike for one seed
     backbone = load_backbone(folders["backbone"], dtype=choice.dtype, attention=choice.attention)
     width, depth = backbone.config.hidden_size, backbone.config.num_hidden_layers
-    check_layers(recipe, depth)
+    entry = 0 if open_stack(backbone) is None else entry_layer(recipe.model.fusion, recipe.model.adapt, depth)
+    recipe.model.fusion.from_layer = entry
     encoders = {kind: build_encoder(kind, folders[kind], dtype=torch.float32) for kind in named}
     for encoder in encoders.values():
         encoder.requires_grad_(recipe.model.tune_encoders)
@@ -187,15 +188,6 @@ def choose_speed(recipe: Recipe, backbone: str) -> Choice:
     size = recipe.training.micro_batch_size or recipe.training.batch_size
     shape = Shape.of(config, size, 96)
     return choose(shape, assets.cache_root() / "machine", recipe.training.precision, recipe.training.attention)
-
-
-def check_layers(recipe: Recipe, depth: int) -> None:
-    """RecipeError where a fusion would enter behind the last layer."""
-    entry = recipe.model.fusion.from_layer
-    if entry >= depth:
-        raise RecipeError(
-            f"the GPT has {depth} layers", where=f"model.fusion.from_layer: {entry}", mend=f"at most {depth - 1}"
-        )
 
 
 def fit_projectors(model: MultimodalGPT, summaries: dict[str, torch.Tensor]) -> None:

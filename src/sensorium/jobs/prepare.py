@@ -93,7 +93,7 @@ def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
         keep = keep[np.sort(chosen)]
     spec = recipe.data.split
     splits = split(source, schema, spec, keep)
-    report.findings.extend(check_splits(source, schema, splits, report))
+    report.findings.extend(check_splits(source, schema, splits, report.hashes, report.row_keys))
     return Prepared(source, schema, report, splits, Rows(source, schema, np.arange(len(source))), reader)
 
 

@@ -48,6 +48,14 @@ def header(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[str, float, int, in
         return str(file.format), file.frames / file.samplerate, int(file.samplerate), int(file.channels)
 
 
+class _Bytes(io.BytesIO):
+    """Bytes as a file for libsndfile, which asks for impossible places in damaged ones."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell()}.get(whence, len(self.getbuffer()))
+        return super().seek(min(max(0, start + offset), len(self.getbuffer())))
+
+
 def _open(data: bytes, max_bytes: int):  # type: ignore[no-untyped-def]
     import soundfile
 
@@ -56,7 +64,7 @@ def _open(data: bytes, max_bytes: int):  # type: ignore[no-untyped-def]
     if len(data) > max_bytes:
         raise MediaError(f"the sound has {len(data):,} bytes, more than {max_bytes:,}", mend="shorten or compress it")
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
+        file = soundfile.SoundFile(_Bytes(data))
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise MediaError(
             "this is no sound in a format that can be read", mend="convert it to WAV, FLAC, Ogg or MP3"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import RecipeError
-from sensorium.recipe import AdaptRecipe
+from sensorium.recipe import AdaptRecipe, FusionRecipe
 
 PROMPT_METHODS = ("prefix", "prompt", "p_tuning")
 
@@ -141,6 +141,20 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
 
 
+def entry_layer(fusion: FusionRecipe, adapt: AdaptRecipe, depth: int) -> int:
+    """Where modalities enter: as asked, or at the first layer that is tuned (a frozen GPT's last third).
+
+    Raises:
+        RecipeError: behind the last layer.
+    """
+    if fusion.from_layer == "auto":
+        return depth - max(depth // 3, 1) if adapt.method == "frozen" else tuned_from(adapt, depth)
+    if fusion.from_layer >= depth:
+        where = f"model.fusion.from_layer: {fusion.from_layer}"
+        raise RecipeError(f"the GPT has {depth} layers", where=where, mend=f"at most {depth - 1}")
+    return fusion.from_layer
+
+
 # -- adapting --------------------------------------------------------------------------------------
 
 
@@ -178,7 +192,15 @@ def adapt_backbone(backbone: Any, adapt: AdaptRecipe) -> nn.Module:
         return backbone
     from peft import get_peft_model
 
-    return get_peft_model(backbone, peft_config(adapt, _linear_names(backbone, start)), autocast_adapter_dtype=False)
+    config = peft_config(adapt, _linear_names(backbone, start))
+    try:
+        return get_peft_model(backbone, config, autocast_adapter_dtype=False)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"this GPT cannot be tuned by {adapt.method} ({str(error)[:160]})",
+            where="model.adapt.method",
+            mend="set lora",
+        ) from None
 
 
 def _linear_names(backbone: nn.Module, start: int) -> list[str] | str:
@@ -222,6 +244,18 @@ def peft_config(adapt: AdaptRecipe, targets: list[str] | str) -> Any:
     }[adapt.method]
     alpha = adapt.alpha or 2 * adapt.rank
     return peft.LoraConfig(**common, r=adapt.rank, lora_alpha=alpha, lora_dropout=adapt.dropout, **extra)
+
+
+def plain_state(lm: nn.Module) -> dict[str, Tensor]:
+    """The state of a causal LM that PEFT has put adapters into, under its own names and without the adapters."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    tuned = tuple(f"{name}." for name, module in lm.named_modules() if isinstance(module, BaseTunerLayer))
+    return {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in lm.state_dict().items()
+        if ".base_layer." in name or not name.startswith(tuned)
+    }
 
 
 def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -7,6 +7,7 @@ settled beforehand by ``positions``, since placeholder tokens must match; the en
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from sensorium.errors import RecipeError
 from sensorium.recipe import FusionRecipe
+
+LEAST_SAMPLES = 1600  # 0.1 s at 16 kHz: convolutions over samples need some; shorter clips get silence behind them
 
 
 class Encoder(Protocol):
@@ -86,12 +89,14 @@ class ImageEncoder(nn.Module):
         inner = getattr(config, "vision_config", config)
         self.width = int(getattr(inner, "hidden_size", 0) or inner.hidden_sizes[-1])
         self.model: Any = getattr(model, "vision_model", model)
+        resizable = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
+        self.options = {"interpolate_pos_encoding": True} if resizable else {}  # pictures need not have its own size
         self.outer = (model,)  # what save_pretrained writes; a tuple, so that torch does not register it twice
 
     def forward(self, values: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
         """Every picture has the same count: 1, or 1 + a square number. ``lengths`` is not used."""
         kind = next(self.model.parameters()).dtype
-        state = self.model(pixel_values=values.to(kind)).last_hidden_state
+        state = self.model(pixel_values=values.to(kind), **self.options).last_hidden_state
         if state.ndim == 3:  # a transformer's patches: drop what is not the grid (class token, registers)
             side = math.isqrt(state.shape[1])
             state = state[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))
@@ -122,7 +127,10 @@ class AudioEncoder(nn.Module):
         return ragged([pooled(self._states(clip[None, ..., :length])[0], count) for clip, length, count in clips])
 
     def _states(self, clip: Tensor) -> Tensor:
-        return self._whisper(clip) if self.whisper else self.model(clip).last_hidden_state
+        if self.whisper:
+            return self._whisper(clip)
+        short = max(LEAST_SAMPLES - clip.shape[-1], 0)
+        return self.model(nn.functional.pad(clip, (0, short))).last_hidden_state
 
     def _whisper(self, mel: Tensor) -> Tensor:
         """(1, mels, frames) -> (1, ceil(frames / 2), width); Radford et al. 2022, without padding to 30 s."""

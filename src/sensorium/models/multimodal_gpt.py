@@ -12,7 +12,17 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 
 from sensorium.data.collate import Batch, Media
 from sensorium.errors import RunError
-from sensorium.models.backbone import Stack, additive, causal_lm, load_backbone, open_stack, tuned_from, visibility
+from sensorium.models.backbone import (
+    Stack,
+    additive,
+    causal_lm,
+    entry_layer,
+    load_backbone,
+    open_stack,
+    plain_state,
+    tuned_from,
+    visibility,
+)
 from sensorium.models.encoders import TableEncoder, build_encoder
 from sensorium.models.fusion import LATE, CrossAttention, Projector, place_tokens
 from sensorium.recipe import LATE_FUSIONS, AdaptRecipe, FusionRecipe
@@ -74,6 +84,7 @@ class MultimodalGPT(PreTrainedModel):
     def __init__(self, config: MultimodalGPTConfig, backbone: nn.Module, encoders: dict[str, nn.Module]) -> None:
         super().__init__(config)
         self.fusion_recipe = FusionRecipe(**config.fusion)
+        self.entry = entry_layer(self.fusion_recipe, AdaptRecipe(**config.adapt), config.backbone_layers)
         self.backbone: Any = backbone
         self.encoders: Any = nn.ModuleDict({kind: encoders[kind] for kind in sorted(encoders)})
         if config.table:
@@ -86,7 +97,7 @@ class MultimodalGPT(PreTrainedModel):
         )
         self.fusion: Any = LATE[self.fusion_recipe.kind](len(names), self.fusion_recipe) if late else nn.ModuleList()
         if self.fusion_recipe.kind == "cross_attention":
-            count = len(range(self.fusion_recipe.from_layer, config.backbone_layers, self.fusion_recipe.every))
+            count = len(range(self.entry, config.backbone_layers, self.fusion_recipe.every))
             self.fusion = nn.ModuleList(CrossAttention(width, self.fusion_recipe.heads) for _ in range(count))
         self.head = nn.Linear(width, config.classes) if config.classes else nn.Identity()
 
@@ -110,7 +121,18 @@ class MultimodalGPT(PreTrainedModel):
         """Layers below everything that trains or that modalities enter: constant for a given text."""
         depth = self.config.backbone_layers
         tuned = tuned_from(AdaptRecipe(**self.config.adapt), depth)
-        return min(tuned, depth if self.late else self.fusion_recipe.from_layer)
+        return min(tuned, depth if self.late else self.entry)
+
+    def train(self, mode: bool = True) -> MultimodalGPT:
+        """Training mode, but for what is frozen: there, dropout or batch statistics would be noise that nobody learns
+        from, and features that are cached could not equal those that are not."""
+        super().train(mode)
+        stack = self.stack
+        frozen = [*self.encoders.values(), *(stack.layers[: self.trunk_depth] if stack is not None else ())]
+        for part in frozen:
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
 
     # -- forward -----------------------------------------------------------------------------------
 
@@ -156,13 +178,14 @@ class MultimodalGPT(PreTrainedModel):
             return present
         return present & (torch.rand(len(present)) >= self.config.modality_dropout).to(present.device)
 
-    def _idle(self, used: set[str]) -> Tensor:
+    def _idle(self, batch: Batch) -> Tensor:
         """A zero that touches every trainable parameter that this batch does not use.
 
         So that every process has the same gradients to share, whatever modalities its rows hold.
         """
-        idle = [self.projectors[name] for name in sorted(set(self.projectors) - used)]
-        kinds = {self.config.inputs[name] for name in used if name in self.config.inputs}
+        idle = [] if self.late else [self.projectors[name] for name in sorted(set(self.projectors) - set(batch.media))]
+        encoded = {name for name, media in batch.media.items() if media.values is not None and not media.cached}
+        kinds = {self.config.inputs[name] for name in encoded if name in self.config.inputs}
         idle += [self.encoders[kind] for kind in sorted(set(self.encoders) - kinds)]
         parts = [p.sum() * 0 for module in idle for p in module.parameters() if p.requires_grad]
         return torch.stack([p.float() for p in parts]).sum() if parts else torch.zeros((), device=self.device)
@@ -183,8 +206,7 @@ class MultimodalGPT(PreTrainedModel):
             there = self._drop(there)
             present.append(there)
             vectors.append(self.projectors[name](features[:, :1], there)[:, 0])
-        used = {name for name in names if name in batch.media and batch.media[name].values is not None}
-        return self.fusion(torch.stack(vectors, 1), torch.stack(present, 1)) + self._idle(used | set(self.projectors))
+        return self.fusion(torch.stack(vectors, 1), torch.stack(present, 1)) + self._idle(batch)
 
     def reading(self, batch: Batch) -> Tensor:
         """The GPT's own reading of the text: the mean of its last hidden states (batch, width)."""
@@ -206,7 +228,7 @@ class MultimodalGPT(PreTrainedModel):
         hidden = batch.trunk if batch.trunk is not None else stack.enter(batch.input_ids, batch.position_ids)
         hidden = self.run_layers(stack, hidden, visible, batch, projected, entry, depth, None)
         hidden = stack.norm(hidden)
-        return hidden if self.late else hidden + self._idle(set(projected)).to(hidden.dtype)
+        return hidden if self.late else hidden + self._idle(batch).to(hidden.dtype)
 
     @torch.no_grad()
     def trunk(self, batch: Batch) -> Tensor:
@@ -237,7 +259,7 @@ class MultimodalGPT(PreTrainedModel):
         Args:
             visible: (batch, tokens, keys) bool; keys count a cache's too, and the last ``tokens`` keys are these.
         """
-        kind, entry = self.fusion_recipe.kind, self.fusion_recipe.from_layer
+        kind, entry = self.fusion_recipe.kind, self.entry
         full = additive(visible, hidden.dtype)
         if kind == "tokens":
             if start < entry:
@@ -302,7 +324,7 @@ class MultimodalGPT(PreTrainedModel):
         mask = (batch.branches >= 0).long()
         out = self.backbone(inputs_embeds=embedded, attention_mask=mask, output_hidden_states=True, use_cache=False)
         hidden = out.hidden_states[-1][:, -embedded.shape[1] :]
-        return hidden if self.late else hidden + self._idle(set(projected)).to(hidden.dtype)
+        return hidden if self.late else hidden + self._idle(batch).to(hidden.dtype)
 
     # -- saving and loading ------------------------------------------------------------------------
 
@@ -325,10 +347,13 @@ class MultimodalGPT(PreTrainedModel):
         save_file(
             {k: v.contiguous() for k, v in self.own_state().items()}, folder / "model.safetensors", {"format": "pt"}
         )
-        lm = causal_lm(self.backbone)
+        lm, method = causal_lm(self.backbone), self.config.adapt.get("method")
+        changed = method in ("full", "pissa")  # PiSSA moves a part of each weight into the adapter
         if lm is not self.backbone:
+            if method == "pissa":  # what is left of the weights is written, so the adapter starts on them as it is
+                self.backbone.peft_config["default"].init_lora_weights = True
             self.backbone.save_pretrained(folder / "adapter")
-        _keep(lm, folder / "backbone", None if self.config.adapt.get("method") == "full" else sources.get("backbone"))
+        _keep(lm, folder / "backbone", None if changed else sources.get("backbone"))
         for kind, encoder in self.encoders.items():
             if kind != "table":
                 trained = any(p.requires_grad for p in encoder.parameters())
@@ -368,8 +393,8 @@ class MultimodalGPT(PreTrainedModel):
 
 def _keep(module: nn.Module, folder: Path, source: Path | None) -> None:
     """Link (or copy) an unchanged part's files, or save a changed one."""
-    if source is None or not source.is_dir():
-        module.save_pretrained(folder)
+    if source is None or not any(source.glob("*.safetensors")):
+        module.save_pretrained(folder, state_dict=plain_state(module))
         return
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):

@@ -25,7 +25,7 @@ from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import positions
 from sensorium.models.multimodal_gpt import GPT
 from sensorium.models.sequences import Flat, flatten, join, options, plain, remember
-from sensorium.recipe import FusionRecipe
+from sensorium.recipe import LATE_FUSIONS, FusionRecipe
 from sensorium.run import write_json
 
 TABLE = "table"  # numbers, categories, times and places of a row are one input of this name
@@ -115,15 +115,19 @@ class Processor:
             cleaned = text.augment(cleaned, rng)
         limit = min(self.settings.max_text_tokens, self.text_tokenizer.model_max_length, 512)
         ids = self.text_tokenizer(cleaned[: 32 * limit], truncation=True, max_length=limit)["input_ids"]
-        return torch.tensor(ids, dtype=torch.long)
+        return torch.tensor(ids or [self.text_tokenizer.pad_token_id or 0], dtype=torch.long)  # never nothing to read
 
     def _table(self, example: Example) -> Tensor | None:
         assert self.codec is not None
-        cells = {name: example.inputs.get(name) for name, kind in self.settings.inputs.items() if kind in TABLE_TYPES}
+        cells = self._cells(example)
         if all(cell is None for cell in cells.values()):
             return None
         row = self.codec.transform(cells)
         return torch.from_numpy(np.concatenate([row["numbers"], row["categories"]]).astype(np.float32))
+
+    def _cells(self, example: Example) -> dict[str, Any]:
+        """The cells that make up the table input."""
+        return {name: example.inputs.get(name) for name, kind in self.settings.inputs.items() if kind in TABLE_TYPES}
 
     def _bytes(self, cell: Any) -> bytes:
         if isinstance(cell, bytes):
@@ -142,6 +146,8 @@ class Processor:
         return MediaItem(name, value, count)
 
     def _extent(self, name: str, value: Tensor) -> int:
+        if self.codec is not None and self.settings.encoders[name] == TABLE:
+            return 1 + len(self.codec.sizes()["categories"])  # numbers together, each category
         if self.settings.encoders[name] != "audio":
             return value.shape[-1] if value.ndim == 1 else 0
         return value.shape[-1] * 10 if value.ndim == 2 else value.shape[-1] // 16  # milliseconds
@@ -167,10 +173,10 @@ class Processor:
             choices: append each of these answers as a branch of its own (one row only).
         """
         flats = [self._flat(example, epoch, seed, cached, answering or choices is not None) for example in examples]
-        alternatives = options(choices, self.tokenizer) if choices is not None else None
+        alternatives = options([text.clean(choice) for choice in choices], self.tokenizer) if choices else None
         sequence = join(flats, [example.row for example in examples], alternatives)
         if self.settings.task == "classify":
-            sequence.targets = [self.target(example.target) for example in examples if example.target is not None]
+            sequence.targets = [self.target(example.target) for example in examples if self._known(example.target)]
         if self.fusion.kind == "cross_attention":
             remember(sequence)
         return sequence
@@ -183,11 +189,8 @@ class Processor:
             if cached is not None and GPT in cached:  # the GPT's reading of the text is known already
                 media.append(self.item(GPT, example, None, cached))
                 return plain({}, self.tokenizer, media, [], placeholders=False, max_text_tokens=8)
-            texts = {
-                name: text.clean(str(example.inputs[name]))
-                for name in self.texts
-                if example.inputs.get(name) is not None
-            }
+            cells = {name: example.inputs.get(name) for name in self.texts}
+            texts = {name: "" if cell is None else text.clean(str(cell)) for name, cell in cells.items()}
             return plain(
                 texts,
                 self.tokenizer,
@@ -195,11 +198,12 @@ class Processor:
                 [],
                 placeholders=placeholders,
                 max_text_tokens=self.settings.max_text_tokens,
+                always=self.fusion.kind not in LATE_FUSIONS,
             )
         messages = self.messages(example, with_answer=not answering)
         parts = [part for message in messages for part in message.parts if isinstance(part, MediaPart)]
         media = [self._part(part, example, rng, cached) for part in parts]
-        keys = [repr((part.column, part.reference)) for part in parts]
+        keys = [repr((part.column, self._reference(part, example))) for part in parts]
         return flatten(
             messages,
             self.tokenizer,
@@ -217,6 +221,10 @@ class Processor:
             return self.item(part.column, example, rng, cached)
         single = Example(example.row, {part.column: part.reference}, None)  # a part of a chat stands in no column
         return self.item(part.column, single, rng, None)
+
+    def _reference(self, part: MediaPart, example: Example) -> Any:
+        """What a part shows: rows may share it where this is equal."""
+        return self._cells(example) if self.settings.encoders.get(part.column) == TABLE else part.reference
 
     @property
     def texts(self) -> list[str]:
@@ -251,6 +259,10 @@ class Processor:
         if self.settings.classes is not None:
             return float(self.settings.classes.index(str(value)))
         return (float(value) - self.settings.target_mean) / self.settings.target_scale
+
+    def _known(self, value: Any) -> bool:
+        """Whether a target is there and, of classes, one that the model knows."""
+        return value is not None and (self.settings.classes is None or str(value) in self.settings.classes)
 
     # -- saving and loading ------------------------------------------------------------------------
 

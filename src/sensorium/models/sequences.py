@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from jinja2 import TemplateError
 
 from sensorium.data.collate import MediaItem, Sequence
 from sensorium.data.messages import MediaPart, Message, TextPart
@@ -74,14 +77,14 @@ def flatten(
     except Exception as error:  # noqa: BLE001 - jinja's own errors: templates raise whatever they like
         raise DataError(f"the chat template refuses these turns ({error})", mend="check the order of roles") from None
     texts = _cut([part.text if isinstance(part, TextPart) else None for _, part in parts], tokenizer, max_text_tokens)
-    pad = tokenizer.eos_token_id or 0
+    pad, end = tokenizer.eos_token_id or 0, end_of_turn(tokenizer)
     tokens: list[Token] = []
     numbers = {i: n for n, i in enumerate(i for i, (_, part) in enumerate(parts) if isinstance(part, MediaPart))}
     taught = False
     for index, piece in enumerate(_MARK.split(text)):
         if index % 2 == 0:
             ids = tokenizer.encode(piece, add_special_tokens=False)
-            tokens += _literal(ids, taught, tokenizer.eos_token_id)
+            tokens += _literal(ids, taught, end)
             taught = False
             continue
         role, part = parts[int(piece)]
@@ -92,6 +95,9 @@ def flatten(
             tokens += [Token(pad, medium=(number, k)) for k in range(count)]
         else:
             tokens += [Token(i, taught) for i in texts[int(piece)] or []]
+    last = max((place for place, token in enumerate(tokens) if token.taught), default=None)
+    if last is not None and tokens[last].id != end:  # a template without an end of turn: the answer still ends
+        tokens.insert(last + 1, Token(end, True))
     return Flat(tokens, media, keys)
 
 
@@ -103,10 +109,15 @@ def plain(
     *,
     placeholders: bool,
     max_text_tokens: int,
+    always: bool = False,
 ) -> Flat:
     """A row for a head that classifies: media, then the texts, named where there are several; no chat template.
 
-    A row without text and without placeholders is empty: there is nothing for the GPT to read.
+    A row without text and without placeholders is empty: there is nothing for the GPT to read. With ``always`` it
+    still has its start token, since its last hidden state is classified.
+
+    Args:
+        texts: a text for every column, empty where it is missing, so that a column is named in all rows or in none.
     """
     named = [text if len(texts) == 1 else f"{name}: {text}\n" for name, text in texts.items() if text]
     cut = _cut(list(named), tokenizer, max_text_tokens)
@@ -117,13 +128,35 @@ def plain(
         else []
     )
     words = [Token(i) for ids in cut for i in ids or []]
-    return Flat([Token(start), *slots, *words] if slots or words else [], media, keys)
+    return Flat([Token(start), *slots, *words] if slots or words or always else [], media, keys)
 
 
 def options(answers: Items[str], tokenizer: Any) -> list[list[Token]]:
     """Each possible answer as taught tokens, closed by the end-of-turn token."""
-    end = tokenizer.eos_token_id
+    end = end_of_turn(tokenizer)
     return [[Token(i, True) for i in [*_encode(answer, tokenizer), end]] for answer in answers]
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """The token that ends an assistant's turn: the first special one that the template writes behind the words.
+
+    Most templates write the tokenizer's end-of-sequence token; some (Gemma's) have another.
+    """
+    return _end_of_turn(tokenizer, str(tokenizer.chat_template))
+
+
+@lru_cache(maxsize=8)
+def _end_of_turn(tokenizer: Any, template: str) -> int:
+    end = tokenizer.eos_token_id or 0
+    if not tokenizer.chat_template:
+        return end
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\ue0000\ue001"}]
+    try:
+        behind = _MARK.split(tokenizer.apply_chat_template(turns, tokenize=False))[-1]
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError):  # said where rows are rendered
+        return end
+    ids, special = tokenizer.encode(behind, add_special_tokens=False), set(tokenizer.all_special_ids)
+    return end if end in ids else next((i for i in ids if i in special or i in tokenizer.added_tokens_decoder), end)
 
 
 def _literal(ids: list[int], after_answer: bool, end: int | None) -> list[Token]:
@@ -140,11 +173,20 @@ def _cut(texts: list[str | None], tokenizer: Any, limit: int) -> list[list[int] 
     """Token ids of each text; the longest are shortened until all fit ``limit`` together."""
     # A token has at least one character, and none has more than a few dozen: far longer text is cut unread.
     ids = [None if text is None else _encode(text[: 32 * limit], tokenizer) for text in texts]
-    while sum(len(i) for i in ids if i) > limit:
-        longest = max((i for i in ids if i), key=len)
-        second = max((len(i) for i in ids if i and i is not longest), default=0)
-        excess = sum(len(i) for i in ids if i) - limit
-        del longest[max(len(longest) - excess, min(second, len(longest) - 1)) :]
+    left, level = limit, 0
+    lengths = sorted(len(i) for i in ids if i)
+    for place, length in enumerate(lengths):  # the length that the longest are cut to, shorter ones left whole
+        level = left // (len(lengths) - place)
+        if length > level:
+            left -= level * (len(lengths) - place)  # tokens over: one more for the first of them
+            break
+        left -= length
+    else:
+        return ids
+    for text in ids:
+        if text and len(text) > level:
+            del text[level + (left > 0) :]
+            left -= 1
     return ids
 
 
@@ -223,7 +265,7 @@ def _grow(sequence: Sequence, tokens: list[Token], parent: int, position: int, o
     sequence.parents.append(parent)
     above = [place for place, b in enumerate(sequence.branches) if b == parent]
     for offset, token in enumerate(tokens):
-        if token.taught:
+        if token.taught and (offset or above):  # a sequence's very first token follows nothing
             before = start + offset - 1 if offset else above[-1]
             sequence.sources.append(before)
             sequence.answers.append(token.id)
@@ -239,11 +281,15 @@ def _attach(sequence: Sequence, flats: list[Flat], tokens: list[Token]) -> None:
     for place, token in enumerate(tokens):
         if token.medium is not None:
             places.setdefault((sequence.branches[place], token.medium[0]), []).append(place)
-    shares = 0 in sequence.branches and all(flat.keys == flats[0].keys for flat in flats)
-    shares = shares and all(branch == 0 for branch, _ in places)
-    for number, flat in enumerate(flats[:1] if shares else flats):
-        branch = 0 if shares else number + (1 if len(sequence.parents) > len(flats) else 0)
+    own = 1 if len(sequence.parents) > len(flats) else 0  # the first row's own branch
+    alike = 0 in sequence.branches and all(flat.keys == flats[0].keys for flat in flats)
+    apart = {n for branch, n in places if branch}  # media behind the common start: a row each
+    for number, flat in enumerate(flats):
         for n, item in enumerate(flat.media):
+            shared = alike and n not in apart
+            if shared and number:
+                continue
+            branch = 0 if shared else number + own
             slots = places.get((branch, n), [])
             sequence.media.append(MediaItem(item.column, item.value, item.positions, slots, branch, item.cached))
 

@@ -10,6 +10,7 @@ from sensorium.data.messages import TextPart
 from sensorium.models.decoding import DecodingSettings, answer_log_likelihoods, generate
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.models.processor import Processor
+from sensorium.models.sequences import end_of_turn
 from sensorium.objectives.causal_lm import causal_lm_loss
 from sensorium.tasks.answers import Answers, Feed, Loss, Progress
 
@@ -101,10 +102,9 @@ class Generate:
         progress: Progress | None,
     ) -> None:
         tokenizer = self.processor.tokenizer
+        stops = {tokenizer.eos_token_id, end_of_turn(tokenizer)}
         for batch in feed.batches([[row] for row in rows], answering=True, trunk=False):
-            for row, ids in zip(
-                batch.rows, generate(model, batch, {tokenizer.eos_token_id}, self.decoding), strict=True
-            ):
+            for row, ids in zip(batch.rows, generate(model, batch, stops, self.decoding), strict=True):
                 said[row] = (tokenizer.decode(ids, skip_special_tokens=True).strip(), float("nan"))
             if progress:
                 progress(len(batch.rows))
@@ -118,4 +118,5 @@ class Generate:
             scores = answer_log_likelihoods(model, batch).cpu().tolist()
             lengths = torch.bincount(batch.owners, minlength=batch.answers_count).tolist()
             for row, score, length in zip(batch.rows, scores, lengths, strict=True):
-                likelihoods[row] = (score, length)
+                if length:  # a chat may end without an answer
+                    likelihoods[row] = (score, length)

@@ -95,6 +95,11 @@ class Checkpoints:
         folder = self.folder / f"best-{step:08d}"
         load_changing(model, load_file(folder / MODEL), where=str(folder))
 
+    def clear(self) -> None:
+        """Remove them all: of a finished run the model is saved, and moments are several times its size."""
+        for folder in [*self.folder.glob("step-*"), *self.folder.glob("best-*")]:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def clean(self) -> None:
         """Remove what an interrupted writer left behind; a folder caught between its two renames is put back."""
         for leftover in self.folder.glob(".*.old"):  # replace_folder's name for what it is about to replace

@@ -1,0 +1,65 @@
+"""``model/README.md``: what the model is, what it was made of, how well it does, and what it is not for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensorium import assets
+from sensorium.evaluation.table import results, text
+from sensorium.evaluation.verdict import verdict
+from sensorium.jobs.prepare import Prepared
+from sensorium.recipe import Recipe
+
+
+def model_card(recipe: Recipe, prepared: Prepared, metrics: dict[str, Any]) -> str:
+    """A model card in the hub's layout (Mitchell et al. 2019), from what the run measured."""
+    model, schema = recipe.model, prepared.schema
+    named = {"GPT": model.backbone, "image encoder": model.image, "audio encoder": model.audio, "text encoder": model.text}
+    kinds = set(schema.inputs.values())
+    used = {"GPT": True, "image encoder": "image" in kinds, "audio encoder": "audio" in kinds, "text encoder": model.text is not None}
+    parts = [f"- {part}: `{name}`{_licence(name)}" for part, name in named.items() if name and (used[part] or schema.messages)]
+    inputs = [f"- {name}: {kind}" for name, kind in schema.inputs.items()] or ["- conversations with pictures and sounds"]
+    sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
+    target = schema.target or "the assistant's answers"
+    return "\n".join(
+        [
+            "---",
+            "library_name: sensorium",
+            f"tags: [multimodal, {schema.task}]",
+            "---",
+            f"# {target}, from {prepared.source.name}",
+            "",
+            f"A GPT tuned by Sensorium to {schema.task}: fusion {model.fusion.kind}, adapt {model.adapt.method}.",
+            "",
+            "## Parts",
+            *parts,
+            "",
+            "## Inputs",
+            *inputs,
+            "",
+            "## Data",
+            f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test rows "
+            f"({prepared.splits.method}); {len(prepared.report.quarantined):,} rows were set aside.",
+            "",
+            "## Measured on the test split",
+            "```text",
+            text(results(metrics)).rstrip(),
+            "```",
+            *[f"- {sentence}" for sentence in verdict(metrics)],
+            "",
+            "## Limits",
+            "It was measured on rows like those it was trained on, and on nothing else. Its answers are not checked by anyone.",
+            "",
+            "## Use",
+            "```python",
+            "import sensorium",
+            'model = sensorium.load("RUN")  # the folder above this one',
+            "model.predict(rows)            # dicts, a DataFrame or an Arrow table",
+            "```",
+            "",
+        ]
+    )
+
+
+def _licence(name: str) -> str:
+    return f" ({assets.CATALOGUE[name].licence})" if name in assets.CATALOGUE else ""
