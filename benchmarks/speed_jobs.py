@@ -15,7 +15,7 @@ from benchmarks.curves import Clock, PeakMemory, Watch
 from benchmarks.runs import recipe_of
 from sensorium import assets
 from sensorium.jobs.features import encoder_features, summaries
-from sensorium.jobs.fit import Job
+from sensorium.jobs.job import Job
 from sensorium.jobs.parts import build
 from sensorium.jobs.prepare import Prepared, described, fixed_choice, prepare
 from sensorium.models.decoding import answer_log_likelihoods

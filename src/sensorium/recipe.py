@@ -104,7 +104,8 @@ class FusionRecipe(Part):
 
     kind: FusionKind = "tokens"
     from_layer: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="tokens, cross_attention: first layer that sees the modalities; auto: the first that is tuned"
+        "auto",
+        description="tokens, cross_attention: first layer that sees the modalities; auto: the first that is tuned",
     )
     tokens: int = Field(16, ge=1, le=1024, description="most positions that one picture or sound takes")
     every: int = Field(1, ge=1, description="cross_attention: a block before every n-th layer")

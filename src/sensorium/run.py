@@ -215,19 +215,21 @@ class Run:
             RunError: the folder belongs to another recipe, other data, or something that is no run.
         """
         state = self._state()
-        if not state:
-            foreign = [
-                p.name for p in self.folder.iterdir() if p.name not in (".lock", "cache") and not p.name.startswith(".")
-            ]
-            if foreign:
-                raise RunError(
-                    f"holds files that are no run ({', '.join(sorted(foreign)[:3])})",
-                    where=str(self.folder),
-                    mend="give another --output",
-                )
-            write_atomic(self.folder / "requested.yaml", recipe.dump())
-            write_json(self.folder / "run.json", {"fingerprint": fingerprint, "stages": {}})
+        if state.get("stages") or any(self.checkpoints.glob("step-*")):
+            self._check_same(state, recipe, fingerprint)
             return
+        foreign = [p.name for p in self.folder.iterdir() if p.name != "cache" and not p.name.startswith(".")]
+        if foreign and not state:
+            raise RunError(
+                f"holds files that are no run ({', '.join(sorted(foreign)[:3])})",
+                where=str(self.folder),
+                mend="give another --output",
+            )
+        (self.folder / "recipe.yaml").unlink(missing_ok=True)  # of an attempt that got nowhere: nothing to resume
+        write_atomic(self.folder / "requested.yaml", recipe.dump())
+        write_json(self.folder / "run.json", {"fingerprint": fingerprint, "stages": {}})
+
+    def _check_same(self, state: dict[str, Any], recipe: Recipe, fingerprint: str) -> None:
         asked = Recipe.load(self.folder / "requested.yaml")
         changes = [line for line in asked.difference(recipe) if not line.startswith("output:")]
         if changes:

@@ -1,198 +1,213 @@
-"""Duplicates: banding finds what comparing every pair finds; equal rows, media and look-alikes across splits."""
+"""What splits share: equal and alike pictures, equal rows; against brute force."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from sensorium.data import duplicates
-from sensorium.data.checks import check, check_splits
-from sensorium.data.checks_report import MediaHashes
-from sensorium.data.duplicates import BANDS, DISTANCE, contradicting, near_pairs, repeated
-from sensorium.data.media import read_media
-from sensorium.data.schema import Schema
+from sensorium.data.checks import check_splits
+from sensorium.data.duplicates import DISTANCE, among, contradicting, near_pairs, repeated
 from sensorium.data.splits import Splits
-from sensorium.data.tables import Source, from_rows
+from tests.data.checks_data import examine, kinds, only, picture, schema_of, sound, table
 
 
-def bits(value: int) -> int:
-    return value.bit_count()
+def parts(train: list[int], validation: list[int], test: list[int]) -> Splits:
+    return Splits(*(np.array(part, dtype=np.int64) for part in (train, validation, test)), method="given")
 
 
-@st.composite
-def hashes(draw: Any) -> tuple[list[int], list[int]]:
-    """Hashes of which some differ from one another in few bits, so that near pairs exist."""
-    base = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6))
-    masks = st.lists(st.integers(0, 63), max_size=DISTANCE + 2)
-
-    def moved() -> int:
-        value = draw(st.sampled_from(base))
-        for bit in draw(masks):
-            value ^= 1 << bit
-        return value
-
-    return [moved() for _ in range(draw(st.integers(0, 12)))], [moved() for _ in range(draw(st.integers(0, 12)))]
+def across(rows: list[dict[str, Any]], schema: Any, splits: Splits) -> Any:
+    source = table(rows)
+    report = examine(source, schema)
+    return check_splits(source, schema, splits, report.hashes, report.row_keys)
 
 
-@given(hashes())
-def test_banding_finds_every_pair_that_brute_force_finds(pair: tuple[list[int], list[int]]) -> None:
-    left, right = pair
-    found, complete = near_pairs(np.array(left, dtype=np.uint64), np.array(right, dtype=np.uint64))
-    wanted = [[i, j] for i, a in enumerate(left) for j, b in enumerate(right) if bits(a ^ b) <= DISTANCE]
+# -- arrays ----------------------------------------------------------------------------------------
+
+hashes = arrays(np.uint64, st.integers(0, 40), elements=st.integers(0, 2**64 - 1))
+
+
+@given(hashes, st.integers(0, 2**32))
+def test_near_pairs_are_those_of_brute_force(left: np.ndarray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    flips = np.array(
+        [sum(1 << int(b) for b in rng.choice(64, rng.integers(0, 8), replace=False)) for _ in left], dtype=np.uint64
+    )
+    right = np.concatenate([left ^ flips, rng.integers(0, 2**64, 5, dtype=np.uint64)])
+    expected = {
+        (i, j) for i, a in enumerate(left) for j, b in enumerate(right) if (int(a) ^ int(b)).bit_count() <= DISTANCE
+    }
+    pairs, complete = near_pairs(left, right)
     assert complete
-    assert found.tolist() == wanted
+    assert {(int(i), int(j)) for i, j in pairs} == expected and len(pairs) == len(expected)
 
 
-def test_a_pair_with_differences_in_all_bands_but_one_is_found_and_one_more_is_not() -> None:
-    edges = [64 * band // BANDS for band in range(BANDS)]
-    four = sum(1 << edge for edge in edges[:DISTANCE])
-    found, _ = near_pairs(np.array([0], np.uint64), np.array([four, four | 1 << 63], np.uint64))
-    assert found.tolist() == [[0, 0]]
+def test_near_pairs_work_in_small_blocks_and_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = np.repeat(np.arange(6, dtype=np.uint64), 10)
+    whole, _ = near_pairs(left, left)
+    monkeypatch.setattr(duplicates, "BLOCK", 7)
+    blocks, complete = near_pairs(left, left)
+    assert complete and np.array_equal(whole, blocks)
+    monkeypatch.setattr(duplicates, "BUDGET", 100)
+    some, complete = near_pairs(left, left)
+    assert not complete and 0 < len(some) < len(whole)
 
 
-def test_a_search_cut_short_says_so(monkeypatch: Any) -> None:
-    monkeypatch.setattr(duplicates, "BUDGET", 10)
-    same = np.zeros(100, dtype=np.uint64)
-    assert near_pairs(same, same)[1] is False
-    assert near_pairs(same[:3], same[:3])[1] is True
+def test_near_pairs_of_many_are_fast() -> None:
+    import time
 
-
-def test_many_hashes_are_compared_in_seconds_not_pair_by_pair() -> None:
     rng = np.random.default_rng(0)
-    keys = rng.integers(0, 2**63, 100_000).astype(np.uint64)
-    queries = keys[:50] ^ np.uint64(0b1011)  # 10^10 pairs if all were compared with 100,000
-    found, complete = near_pairs(np.concatenate([queries, rng.integers(0, 2**63, 99_950).astype(np.uint64)]), keys)
-    assert complete and {(i, i) for i in range(50)} <= set(map(tuple, found.tolist()))
+    left, right = (rng.integers(0, 2**64, 30_000, dtype=np.uint64) for _ in range(2))
+    right[:100] = left[:100] ^ np.uint64(0b1011)
+    begun = time.perf_counter()
+    pairs, complete = near_pairs(left, right)
+    assert time.perf_counter() - begun < 10
+    assert complete and [tuple(pair) for pair in pairs.tolist()] == [(i, i) for i in range(100)]
 
 
-@given(st.lists(st.integers(0, 5), max_size=30))
-def test_repeated_is_every_occurrence_but_the_first(values: list[int]) -> None:
-    wanted = [i for i, value in enumerate(values) if value in values[:i]]
-    assert repeated(np.array(values, dtype=np.uint64)).tolist() == wanted
+small = st.lists(st.integers(0, 6), max_size=30)
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=30))
-def test_contradicting_is_every_row_whose_inputs_have_two_targets(pairs: list[tuple[int, int]]) -> None:
-    keys, targets = (np.array([pair[k] for pair in pairs], dtype=np.uint64) for k in (0, 1))
-    wanted = [i for i, (k, _) in enumerate(pairs) if len({t for key, t in pairs if key == k}) > 1]
-    assert contradicting(keys, targets).tolist() == wanted
+@given(small, small)
+def test_among(queries: list[int], keys: list[int]) -> None:
+    found = among(np.array(queries, dtype=np.uint64), np.array(keys, dtype=np.uint64))
+    assert found.tolist() == [query in keys for query in queries]
 
 
-# -- across splits ---------------------------------------------------------------------------------
+@given(small)
+def test_repeated(keys: list[int]) -> None:
+    assert repeated(np.array(keys, dtype=np.uint64)).tolist() == [i for i, key in enumerate(keys) if key in keys[:i]]
 
 
-def splits_of(train: list[int], validation: list[int], test: list[int]) -> Splits:
-    return Splits(*(np.array(part, dtype=np.int64) for part in (train, validation, test)), "by hand")
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=20))
+def test_contradicting(pairs: list[tuple[int, int]]) -> None:
+    keys, targets = (np.array(part, dtype=np.uint64) for part in (list(zip(*pairs)) if pairs else ([], [])))
+    expected = [i for i, (key, target) in enumerate(pairs) if any(k == key and t != target for k, t in pairs)]
+    assert contradicting(keys, targets).tolist() == expected
 
 
-def across(source: Source, schema: Schema, splits: Splits) -> dict[tuple[str, str], Any]:
-    report = check(source, schema, lambda reference: read_media(reference, None))
-    found = check_splits(source, schema, splits, report.hashes, report.row_keys)
-    assert found == check_splits(source, schema, splits, report.hashes), "row keys computed anew must agree"
-    return {(finding.kind, finding.column): finding for finding in found}
+# -- pictures and sounds ---------------------------------------------------------------------------
+
+PICTURES = schema_of({"p": "image"}, "y", classes=["a", "b"])
 
 
-def texts(values: list[Any]) -> tuple[Source, Schema]:
-    rows = [{"text": value, "y": "ab"[i % 2]} for i, value in enumerate(values)]
-    return from_rows(rows), Schema({"text": "text"}, "y", "category", "classify", ["a", "b"])
+def rows_of(data: list[bytes]) -> list[dict[str, Any]]:
+    return [{"p": {"bytes": one}, "y": "a"} for one in data]
 
 
-def test_texts_equal_but_for_case_and_white_space_are_found_across_splits() -> None:
-    source, schema = texts(["One two", "three", "four", "five", "  ONE\ttwo ", "six", "seven", "four"])
-    found = across(source, schema, splits_of([0, 1, 2, 3], [6, 7], [4, 5]))
-    finding = found["duplicate_rows_across_splits", ""]
-    assert (finding.count, finding.severity, sorted(finding.rows)) == (2, "warning", [4, 7])
-    assert "2 of 4 rows" in finding.message
+def test_equal_pictures_in_two_splits() -> None:
+    data = [picture(i) for i in range(8)]
+    data[5], data[7] = data[0], data[6]  # 5: validation as train; 7: test as validation
+    findings = across(rows_of(data), PICTURES, parts([0, 1, 2, 3], [5, 6], [4, 7]))
+    finding = only(findings, "duplicates_across_splits")
+    assert (finding.rows, finding.count, finding.severity, finding.column) == ([5, 7], 2, "warning", "p")
+    assert finding.message == "2 of 4 rows (50 %) in validation or test have a picture that another split has too"
+    assert "duplicate_rows_across_splits" not in kinds(findings)  # it would say the same again
+    assert "near_duplicates_across_splits" not in kinds(findings)
 
 
-def test_different_texts_are_not_duplicates() -> None:
-    source, schema = texts(["one", "two", "three", "four", "five", "six"])
-    assert not across(source, schema, splits_of([0, 1, 2, 3], [4], [5]))
+def test_pictures_that_look_alike_in_two_splits() -> None:
+    data = [picture(i) for i in range(10)]
+    data[7], data[8] = picture(0, format_="JPEG", quality=60), picture(1, size=96)
+    finding = only(
+        across(rows_of(data), PICTURES, parts([0, 1, 2, 3, 4], [5, 6], [7, 8, 9])), "near_duplicates_across_splits"
+    )
+    assert finding.count == 2
+    assert "rows 7 and 0, 8 and 1" in finding.message
 
 
-def test_a_repeat_within_training_is_no_leak_across_splits() -> None:
-    source, schema = texts(["one", "one", "two", "three", "four", "five"])
-    assert not across(source, schema, splits_of([0, 1, 2, 3], [4], [5]))
+def test_the_same_shape_in_another_colour_is_another_picture() -> None:
+    def tinted(channel: int) -> bytes:
+        grey = np.asarray(Image.open(io.BytesIO(picture(0))).convert("L"))
+        pixels = np.full((*grey.shape, 3), 40, dtype=np.uint8)
+        pixels[..., channel] = grey
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
+
+    findings = across(rows_of([tinted(0), picture(3), tinted(2)]), PICTURES, parts([0], [1], [2]))
+    assert findings == []
 
 
-def picture(rng: np.random.Generator, noise: float = 0.0, seed: int = 0, size: int = 64) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3)).astype(np.uint8)
-    pixels = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)).astype(float)
-    return np.clip(pixels + noise * rng.normal(size=pixels.shape), 0, 255).astype(np.uint8)
+def test_blank_pictures_do_not_look_alike() -> None:
+    def flat(level: int) -> bytes:
+        file = io.BytesIO()
+        Image.new("RGB", (40 + level, 40), (200, 200, 200 + level)).save(file, "PNG")
+        return file.getvalue()
+
+    findings = across(rows_of([flat(0), flat(1), flat(2)]), PICTURES, parts([0], [1], [2]))
+    assert findings == []
 
 
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+def test_equal_sounds_in_two_splits() -> None:
+    data = [sound(0), sound(1), sound(2), sound(0)]
+    rows = [{"s": {"bytes": one}, "y": "ab"[i % 2]} for i, one in enumerate(data)]
+    schema = schema_of({"s": "audio"}, "y", classes=["a", "b"])
+    finding = only(across(rows, schema, parts([0, 1], [2], [3])), "duplicates_across_splits")
+    assert "have a sound that another split has too" in finding.message
 
 
-def pictures(cells: list[bytes], other: list[str] | None = None) -> tuple[Source, Schema]:
-    columns: dict[str, Any] = {"image": [{"bytes": cell, "path": None} for cell in cells]}
-    columns["y"] = ["ab"[i % 2] for i in range(len(cells))]
-    inputs: dict[str, Any] = {"image": "image"}
-    if other is not None:
-        columns["text"], inputs["text"] = other, "text"
-    source = from_rows(pa.table(columns))
-    return source, Schema(inputs, "y", "category", "classify", ["a", "b"])
+def test_a_picture_shared_by_questions_of_one_split_is_no_duplicate() -> None:
+    rows = [{"p": {"bytes": picture(i // 2)}, "q": f"question {i % 2}", "y": f"answer {i}"} for i in range(6)]
+    schema = schema_of({"p": "image", "q": "text"}, "y", "text")
+    assert across(rows, schema, parts([0, 1], [2, 3], [4, 5])) == []
+    assert kinds(across(rows, schema, parts([0, 2], [3], [1, 4, 5]))) == {"duplicates_across_splits"}
 
 
-def test_the_same_picture_with_another_question_is_found_by_its_bytes() -> None:
-    rng = np.random.default_rng(0)
-    cells = [png(picture(rng, seed=seed)) for seed in (1, 2, 3, 4, 1, 5)]
-    source, schema = pictures(cells, ["what?", "who?", "where?", "when?", "why?", "how?"])
-    found = across(source, schema, splits_of([0, 1, 2, 3], [5], [4]))
-    assert found["duplicates_across_splits", "image"].rows == [4]
-    assert ("duplicate_rows_across_splits", "") not in found, "the questions differ"
+# -- rows ------------------------------------------------------------------------------------------
 
 
-def test_pictures_that_look_alike_are_found_and_others_are_not() -> None:
-    rng = np.random.default_rng(0)
-    cells = [png(picture(rng, seed=seed)) for seed in (1, 2, 3, 4)]
-    cells += [png(picture(rng, noise=2.0, seed=2)), png(picture(rng, seed=9))]
-    source, schema = pictures(cells)
-    found = across(source, schema, splits_of([0, 1, 2, 3], [5], [4]))
-    finding = found["near_duplicates_across_splits", "image"]
-    assert finding.count == 1 and "4 and 1" in finding.message
-    assert ("duplicates_across_splits", "image") not in found, "no bytes are equal"
+def test_equal_texts_in_two_splits() -> None:
+    schema = schema_of({"x": "text"}, "y", classes=["a", "b"])
+    rows = [
+        {"x": x, "y": "ab"[i % 2]} for i, x in enumerate(["One thing", "another", "third", " one  THING", "fourth"])
+    ]
+    finding = only(across(rows, schema, parts([0, 1], [2], [3, 4])), "duplicate_rows_across_splits")
+    assert (finding.rows, finding.severity) == ([3], "warning")
+    assert finding.message.startswith("1 of 3 rows (33 %) in validation or test have the same inputs")
 
 
-def test_pictures_that_differ_in_colour_alone_are_not_alike() -> None:
-    """The perceptual hash sees no colour: flags and hearts of other colours must not pass for duplicates."""
-    rng = np.random.default_rng(0)
-    red = picture(rng, seed=1)
-    cells = [png(red), png(picture(rng, seed=2)), png(picture(rng, seed=3)), png(red[..., ::-1])]
-    source, schema = pictures(cells)
-    assert not across(source, schema, splits_of([0, 1], [2], [3]))
+def test_all_inputs_must_be_equal_and_columns_are_told_apart() -> None:
+    rows = [
+        {"x": "a", "z": "b", "n": 1.0, "y": "a"},
+        {"x": "b", "z": "a", "n": 1.0, "y": "a"},
+        {"x": "a", "z": "b", "n": 2.0, "y": "a"},
+        {"x": "a", "z": None, "n": 1.0, "y": "a"},
+        {"x": "a", "z": "b", "n": None, "y": "a"},
+    ]
+    schema = schema_of({"x": "text", "z": "text", "n": "number"}, "y", classes=["a", "b"])
+    assert across(rows, schema, parts([0], [1, 2], [3, 4])) == []
+    assert only(across([*rows, rows[0]], schema, parts([0], [1, 2], [3, 5])), "duplicate_rows_across_splits").rows == [
+        5
+    ]
 
 
-def test_blank_pictures_are_not_taken_for_look_alikes() -> None:
-    cells = [png(np.full((16, 16, 3), level, np.uint8)) for level in (200, 201, 202, 203)]
-    source, schema = pictures(cells)
-    assert not across(source, schema, splits_of([0, 1], [2], [3]))
+def test_few_categories_repeat_by_nature() -> None:
+    rows = [{"c": "pq"[i % 2], "y": "ab"[i % 3 % 2]} for i in range(12)]
+    schema = schema_of({"c": "category"}, "y", classes=["a", "b"])
+    finding = only(across(rows, schema, parts(list(range(6)), [6, 7], [8, 9, 10, 11])), "duplicate_rows_across_splits")
+    assert finding.severity == "note"
 
 
-def test_classes_that_training_lacks_are_named() -> None:
-    rows = [{"text": f"text {i}", "y": "c" if i == 5 else "ab"[i % 2]} for i in range(6)]
-    schema = Schema({"text": "text"}, "y", "category", "classify", ["a", "b", "c"])
-    finding = across(from_rows(rows), schema, splits_of([0, 1, 2, 3], [4], [5]))["classes_not_trained", "y"]
-    assert (finding.count, finding.rows) == (1, [5]) and "'c'" in finding.message
+def test_classes_that_no_training_row_has() -> None:
+    rows = [{"x": f"t {i}", "y": y} for i, y in enumerate("aabbcc")]
+    schema = schema_of({"x": "text"}, "y", classes=["a", "b", "c"])
+    finding = only(across(rows, schema, parts([0, 1, 2], [3], [4, 5])), "classes_not_trained")
+    assert finding.rows == [4, 5] and "'c'" in finding.message
 
 
-def test_hashes_are_hex_digests_or_none(tmp_path: Path) -> None:
-    import hashlib
+def test_row_keys_are_found_anew_where_not_given() -> None:
+    source = table([{"x": x, "y": "a"} for x in ("one", "two", "one")])
+    schema = schema_of({"x": "text"}, "y", classes=["a"])
+    assert kinds(check_splits(source, schema, parts([0], [1], [2]), {})) == {"duplicate_rows_across_splits"}
 
-    data = png(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
-    source, schema = pictures([data, data])
-    report = check(source, schema, lambda reference: read_media(reference, None))
-    found = report.hashes["image"]
-    assert isinstance(found, MediaHashes) and len(found) == 2
-    assert found[0] == found[1] == hashlib.sha256(data).hexdigest()
-    assert MediaHashes(1)[0] is None
+
+def test_empty_parts() -> None:
+    assert across(rows_of([picture(0), picture(1)]), PICTURES, parts([0, 1], [], [])) == []

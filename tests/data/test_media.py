@@ -189,7 +189,11 @@ def test_a_great_data_address_is_refused_before_it_is_decoded(monkeypatch: pytes
         read_media("data:;base64," + "A" * 100_000, None, limit_bytes=1000)
 
 
-@given(st.one_of(st.text(max_size=50), st.binary(max_size=20), st.dictionaries(st.sampled_from(["bytes", "path"]), st.none())))
+@given(
+    st.one_of(
+        st.text(max_size=50), st.binary(max_size=20), st.dictionaries(st.sampled_from(["bytes", "path"]), st.none())
+    )
+)
 def test_any_reference_gives_bytes_or_media_error(tmp_path_factory: pytest.TempPathFactory, reference: object) -> None:
     empty = tmp_path_factory.getbasetemp() / "nothing"
     empty.mkdir(exist_ok=True)

@@ -162,6 +162,18 @@ def test_damaged_sounds_give_a_sound_or_media_error(data: bytes, flips: list[tup
         pass
 
 
+def test_damaged_sounds_print_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for data in SOUNDS:
+        for _ in range(100):
+            spoilt = bytearray(data)
+            for place in rng.integers(min(len(spoilt), 200), size=6):
+                spoilt[place] = rng.integers(256)
+            with contextlib.suppress(MediaError):
+                decode(bytes(spoilt))
+    assert "Traceback" not in capsys.readouterr().err
+
+
 # -- log-mel ---------------------------------------------------------------------------------------
 
 

@@ -55,7 +55,9 @@ STORED = {
 def test_exif_orientation_is_undone(orientation: int, format_: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"quality": 95, "subsampling": 0} if format_ == "JPEG" else {"lossless": True} if format_ == "WEBP" else {}
+    options = (
+        {"quality": 95, "subsampling": 0} if format_ == "JPEG" else {"lossless": True} if format_ == "WEBP" else {}
+    )
     turned = Image.fromarray(np.ascontiguousarray(STORED[orientation](corners())))
     found = decode(stored(turned, format_, exif=exif, **options))
     assert found.shape == (24, 16, 3)
@@ -214,7 +216,9 @@ def test_header_tells_format_and_size() -> None:
         header(b"junk")
 
 
-HEADS = [stored(Image.fromarray(noise(8, 8)), f) for f in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "AVIF")]
+HEADS = [
+    stored(Image.fromarray(noise(8, 8)), f) for f in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "AVIF")
+]
 
 
 @given(st.binary(max_size=400))
@@ -225,7 +229,9 @@ def test_any_bytes_give_a_picture_or_media_error(data: bytes) -> None:
 
 
 @given(st.sampled_from(HEADS), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8), st.floats(0, 1))
-def test_damaged_pictures_give_a_picture_or_media_error(data: bytes, flips: list[tuple[float, int]], cut: float) -> None:
+def test_damaged_pictures_give_a_picture_or_media_error(
+    data: bytes, flips: list[tuple[float, int]], cut: float
+) -> None:
     spoilt = bytearray(data)
     for where, value in flips:
         spoilt[int(where * (len(spoilt) - 1))] = value
@@ -293,7 +299,14 @@ def test_corruption_grows_with_severity(kind: str) -> None:
     pixels = resize(noise(8, 8, seed=4), 64)
 
     def damage(severity: int) -> float:
-        return float(np.mean([np.abs(corrupt(pixels, kind, severity, generator(0, 0, i)).astype(int) - pixels).mean() for i in range(8)]))
+        return float(
+            np.mean(
+                [
+                    np.abs(corrupt(pixels, kind, severity, generator(0, 0, i)).astype(int) - pixels).mean()
+                    for i in range(8)
+                ]
+            )
+        )
 
     assert 0 < damage(1) < damage(5)
 

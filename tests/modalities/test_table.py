@@ -146,7 +146,9 @@ def test_every_way_to_write_a_time() -> None:
     assert np.array_equal(
         codec.transform({"t": date(2024, 1, 10)})["numbers"], codec.transform({"t": datetime(2024, 1, 10)})["numbers"]
     )
-    missing = codec.transform_batch({"t": [None, "soon", 17, datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))]})
+    missing = codec.transform_batch(
+        {"t": [None, "soon", 17, datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))]}
+    )
     assert missing["numbers"].tolist() == [[0.0] * 7 + [1.0]] * 4
 
 
@@ -171,7 +173,9 @@ def test_places_lie_on_the_sphere() -> None:
         assert xyz(bad).tolist() == [0, 0, 0, 1]
 
 
-@given(st.lists(st.fixed_dictionaries(dict.fromkeys(("age", "colour", "when", "where"), cells)), min_size=1, max_size=8))
+@given(
+    st.lists(st.fixed_dictionaries(dict.fromkeys(("age", "colour", "when", "where"), cells)), min_size=1, max_size=8)
+)
 def test_any_cells_give_finite_features_and_rows_equal_batches(rows: list[dict[str, object]]) -> None:
     codec = mixed()
     batch = codec.transform_batch({name: [row[name] for row in rows] for name in rows[0]})

@@ -93,7 +93,9 @@ def test_corruptions_do_what_they_say() -> None:
     assert len(alike) == len(text) and "e" not in alike and "е" in alike
     fewer = [len(corrupt(text, "word_drop", s, generator(0, 0, 0)).split()) for s in range(1, 6)]
     assert fewer == sorted(fewer, reverse=True) and fewer[0] < len(text.split()) and fewer[-1] > 30
-    wrong = [sum(a != b for a, b in zip(corrupt(text, "typos", s, generator(0, 0, 0)).split(), text.split())) for s in (1, 5)]
+    wrong = [
+        sum(a != b for a, b in zip(corrupt(text, "typos", s, generator(0, 0, 0)).split(), text.split())) for s in (1, 5)
+    ]
     assert 0 < wrong[0] < wrong[1]
 
 

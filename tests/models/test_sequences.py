@@ -71,10 +71,10 @@ def test_benign_chats_are_tokenised_as_the_template_s_own(turns: list, system: b
 
 def test_without_a_template_turns_are_lines_and_answers_end(bare: Any) -> None:
     made = flat(bare, [turn("user", "what is it?"), turn("assistant", "a cat")])
-    assert bare.decode([t.id for t in made.tokens]) == "user: what is it?\nassistant: a cat<|end|>\n"
-    assert bare.decode([t.id for t in made.tokens if t.taught]) == " a cat<|end|>".strip()
+    assert bare.decode([t.id for t in made.tokens]) == "user:\nwhat is it?\nassistant:\na cat<|end|>\n"
+    assert bare.decode([t.id for t in made.tokens if t.taught]) == "a cat<|end|>"
     prompt = flat(bare, [turn("user", "what is it?")], answering=True)
-    assert bare.decode([t.id for t in prompt.tokens]) == "user: what is it?\nassistant: "
+    assert bare.decode([t.id for t in prompt.tokens]) == "user:\nwhat is it?\nassistant:\n"
 
 
 @settings(max_examples=60)

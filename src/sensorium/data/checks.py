@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from sensorium.data.checks_leakage import check_leakage
 from sensorium.data.checks_media import ReadMedia, scan_chats, scan_media
@@ -70,6 +71,7 @@ def check(
     if need_target:
         check_leakage(report, source, schema)
     _check_repeats(report, source, schema)
+    pa.default_memory_pool().release_unused()
     return report
 
 

@@ -110,12 +110,16 @@ class Line:
         self.shift: np.ndarray | None = None
 
     def add(self, cells: pa.Array, targets: pa.Array) -> None:
-        pair = np.stack([pc.fill_null(pc.cast(c, pa.float64()), np.nan).to_numpy(zero_copy_only=False) for c in (cells, targets)])
+        pair = np.stack(
+            [pc.fill_null(pc.cast(c, pa.float64()), np.nan).to_numpy(zero_copy_only=False) for c in (cells, targets)]
+        )
         pair = pair[:, np.isfinite(pair).all(axis=0)]
         if not pair.size:
             return
         if self.shift is None:
-            self.shift = np.stack([pair.mean(axis=1), np.maximum(np.abs(pair - pair.mean(axis=1)[:, None]).max(axis=1), 1e-300)])
+            self.shift = np.stack(
+                [pair.mean(axis=1), np.maximum(np.abs(pair - pair.mean(axis=1)[:, None]).max(axis=1), 1e-300)]
+            )
         scaled = (pair - self.shift[0][:, None]) / self.shift[1][:, None]
         whole = np.concatenate([np.ones((1, pair.shape[1])), scaled])
         with np.errstate(over="ignore", invalid="ignore"):

@@ -86,7 +86,9 @@ def scan_media(
     bad: list[tuple[int, str]] = []
 
     def look(start: int) -> list[Seen | None]:
-        return [_look_at(column[row].as_py(), type_, read_media, known) for row in range(start, min(start + TASK, rows))]
+        return [
+            _look_at(column[row].as_py(), type_, read_media, known) for row in range(start, min(start + TASK, rows))
+        ]
 
     for start, batch in _in_order(look, range(0, rows, TASK)):
         for row, seen in enumerate(batch, start):
@@ -116,7 +118,9 @@ def scan_media(
         report.add("constant_column", name, [], "warning", "every cell is the same: it can teach nothing", len(present))
 
 
-def scan_chats(report: DataReport, column: pa.ChunkedArray, name: str, source: Any, read_media: ReadMedia, advance: Advance) -> None:
+def scan_chats(
+    report: DataReport, column: pa.ChunkedArray, name: str, source: Any, read_media: ReadMedia, advance: Advance
+) -> None:
     """Parse every chat and read its pictures and sounds; a chat with anything wrong is set aside."""
     known: dict[bytes, Seen] = {}
 
@@ -129,7 +133,9 @@ def scan_chats(report: DataReport, column: pa.ChunkedArray, name: str, source: A
                 told.append(str(error).removeprefix(f"{source.place(row)}, ").removeprefix(f"{source.place(row)}: "))
                 continue
             parts = [part for message in messages for part in message.parts if isinstance(part, MediaPart)]
-            errors = [seen.error for p in parts if (seen := _look_at(p.reference, p.type, read_media, known)) and seen.error]
+            errors = [
+                seen.error for p in parts if (seen := _look_at(p.reference, p.type, read_media, known)) and seen.error
+            ]
             told.append(errors[0] if errors else "")
         return told
 

@@ -84,14 +84,22 @@ class DataReport:
     row_keys: np.ndarray | None = None
 
     def add(
-        self, kind: str, column: str, rows: np.ndarray | list[int], severity: Severity, message: str, count: int | None = None
+        self,
+        kind: str,
+        column: str,
+        rows: np.ndarray | list[int],
+        severity: Severity,
+        message: str,
+        count: int | None = None,
     ) -> None:
         """Note a finding about ``rows``; of none, nothing is noted."""
         counted = len(rows) if count is None else count
         if counted:
             self.findings.append(Finding(kind, column, counted, severity, message, [int(row) for row in rows[:FEW]]))
 
-    def set_aside(self, kind: str, column: str, rows: np.ndarray | list[int], reasons: str | Iterable[str], message: str) -> None:
+    def set_aside(
+        self, kind: str, column: str, rows: np.ndarray | list[int], reasons: str | Iterable[str], message: str
+    ) -> None:
         """Quarantine ``rows``, with one reason for all or one each; a row set aside before keeps its first reason."""
         each = [reasons] * len(rows) if isinstance(reasons, str) else list(reasons)
         for row, reason in zip(rows, each, strict=True):
@@ -131,7 +139,9 @@ class DataReport:
         told = [f"{self.rows:,} rows, {self.rows - len(self.quarantined):,} usable{aside}{unread}"]
         for finding in self._sorted():
             head = f"{WORDS[finding.severity]}: " + (f"{finding.column}: " if finding.column else "")
-            numbers = ", ".join(f"{row:,}" for row in finding.rows) + (", …" if finding.count > len(finding.rows) else "")
+            numbers = ", ".join(f"{row:,}" for row in finding.rows) + (
+                ", …" if finding.count > len(finding.rows) else ""
+            )
             where = f" (rows {numbers})" if finding.rows else ""
             line = " ".join("".join(c if c.isprintable() else " " for c in head + finding.message + where).split())
             told += textwrap.wrap(line, width, subsequent_indent="    ", initial_indent="  ")

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from sensorium.data.checks_report import DataReport, few, share
 from sensorium.data.duplicates import slices
-from sensorium.data.inference import PLACE, TIME, constant, distinct_values, label
-from sensorium.data.readers import MEDIA, NUMBER
+from sensorium.data.inference import PLACE, constant, distinct_values, label
+from sensorium.data.readers import MEDIA
 from sensorium.data.rows import to_number, to_place, to_time
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def check_inputs(report: DataReport, source: Source, schema: Schema) -> np.ndarr
         if type_ == "text":
             _check_text(report, column, name)
         if type_ not in ("image", "audio") and len(column) > 1 and gone < len(missing) and constant(column):
-            report.add("constant_column", name, [], "warning", "every cell is the same: it can teach nothing", len(column))
+            report.add(
+                "constant_column", name, [], "warning", "every cell is the same: it can teach nothing", len(column)
+            )
     return empty
 
 
@@ -69,7 +71,10 @@ def _check_text(report: DataReport, column: pa.ChunkedArray, name: str) -> None:
 def _survey(column: pa.ChunkedArray, type_: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """Which cells are missing to the model (rows,); rows that say something else; rows of infinities; examples."""
     missing = np.empty(len(column), dtype=bool)
-    unread, infinite, examples, start = [], [], [], 0
+    unread: list[np.ndarray] = []
+    infinite: list[np.ndarray] = []
+    examples: list[str] = []
+    start = 0
     for cells in slices(column):
         blank, wild, bad = survey_cells(cells, type_)
         missing[start : start + len(cells)] = blank | wild | bad
@@ -95,17 +100,24 @@ def survey_cells(cells: pa.Array, type_: str) -> tuple[np.ndarray, np.ndarray, n
         return blank, none, none if fits else ~blank
     pattern, read = _FITS[type_]
     fits = _bools(pc.match_substring_regex(pc.utf8_trim_whitespace(cells), pattern))
-    for i in np.flatnonzero(~fits & ~blank):  # rarer ways to write it, and patterns are wider than calendars
+    for i in np.flatnonzero(~fits & ~blank):
         fits[i] = read(cells[int(i)].as_py()) is not None
     wild = none
     if type_ == "number":
-        wild = ~fits & ~blank & _bools(pc.match_substring_regex(pc.utf8_trim_whitespace(cells), r"(?i)^[-+]?inf(inity)?$"))
+        wild = (
+            ~fits & ~blank & _bools(pc.match_substring_regex(pc.utf8_trim_whitespace(cells), r"(?i)^[-+]?inf(inity)?$"))
+        )
     return blank, wild, ~fits & ~blank & ~wild
 
 
+# What is surely of the type, told without Python; any other cell is read as ``Rows`` will read it.
 _FITS: dict[str, tuple[str, Callable[[object], object]]] = {
-    "number": (NUMBER, to_number),
-    "time": (TIME, to_time),
+    "number": (r"^[-+]?\d{1,18}(\.\d{0,18})?([eE][-+]?\d{1,2})?$", to_number),
+    "time": (
+        r"^[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
+        r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?(Z|[-+]([01]\d|2[0-3]):[0-5]\d)?)?$",
+        to_time,
+    ),
     "place": (PLACE, to_place),
 }
 
@@ -138,8 +150,20 @@ def check_target(report: DataReport, source: Source, schema: Schema) -> None:
     missing, unread, infinite, examples = _survey(column, type_)
     missing[unread] = missing[infinite] = False
     gone = np.flatnonzero(missing)
-    report.set_aside("missing_target", name, gone, "the target is missing", f"the target is missing in {share(len(gone), len(column))}")
-    report.set_aside("bad_target", name, unread, "the target is no number", f"{len(unread):,} targets are no numbers: {few(examples)}")
+    report.set_aside(
+        "missing_target",
+        name,
+        gone,
+        "the target is missing",
+        f"the target is missing in {share(len(gone), len(column))}",
+    )
+    report.set_aside(
+        "bad_target",
+        name,
+        unread,
+        "the target is no number",
+        f"{len(unread):,} targets are no numbers: {few(examples)}",
+    )
     report.set_aside("bad_target", name, infinite, "the target is infinite", f"{len(infinite):,} targets are infinite")
     if schema.classes is not None:
         rows, values = _strangers(column, set(schema.classes))

@@ -188,8 +188,10 @@ def _gather(sequences: list[Sequence], column: str) -> Media:
     most = max(counts)
     if cached:
         width = next((v.shape[1] for v in present), 0)
-        values = stacked([item.value if item.value is not None else torch.zeros(1, width) for _, item in items])
-        if values.shape[1] < most:  # every item is missing or shorter than a placeholder run
+        values: Tensor | None = stacked(
+            [item.value if item.value is not None else torch.zeros(1, width) for _, item in items]
+        )
+        if values is not None and values.shape[1] < most:  # every item is shorter than a placeholder run
             values = torch.nn.functional.pad(values, (0, 0, 0, most - values.shape[1]))
     else:
         values = stacked(present) if present else None

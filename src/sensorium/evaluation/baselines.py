@@ -20,7 +20,17 @@ from sensorium.evaluation.predictions import Predictions
 
 MAX_ROWS = 20_000
 MAX_ANSWERS = 100  # distinct answers to one question that a linear probe still takes as classes
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0, 10.0)  # C of the probe, weakest fit first: each starts from the last
+STRENGTHS = (
+    1e-4,
+    3e-4,
+    1e-3,
+    3e-3,
+    1e-2,
+    3e-2,
+    0.1,
+    1.0,
+    10.0,
+)  # C of the probe, weakest fit first: each starts from the last
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,9 @@ def measure_baselines(train: Known, validation: Known, test: Known, like: Predic
         found.notes.append("No training rows: no baselines.")
         return found
     train, validation = (_drop_unlabelled(known) for known in (train, validation))
-    answers: dict[str, list[Any]] = {name: [None] * len(like) for name in ("majority", "linear_probe", "nearest_neighbour")}
+    answers: dict[str, list[Any]] = {
+        name: [None] * len(like) for name in ("majority", "linear_probe", "nearest_neighbour")
+    }
     classes = list(like.classes or [])
     shape = (len(like), len(classes))
     tables = {"majority": np.zeros(shape), "linear_probe": np.zeros(shape)} if like.kind == "category" else {}
@@ -100,7 +112,9 @@ def measure_baselines(train: Known, validation: Known, test: Known, like: Predic
         if note:
             chosen.append(f"{note} for “{question}”" if question else note)
     if train.features is not None and len(train.targets) > MAX_ROWS:
-        found.notes.append(f"Linear probe and nearest neighbour learn from {MAX_ROWS:,} training rows drawn by seed {seed}.")
+        found.notes.append(
+            f"Linear probe and nearest neighbour learn from {MAX_ROWS:,} training rows drawn by seed {seed}."
+        )
     if chosen:
         found.notes.append(f"Linear probe (train rows, chosen on validation): {'; '.join(chosen)}.")
     for name, given in answers.items():

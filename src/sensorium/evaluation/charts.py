@@ -47,11 +47,15 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, mark: tuple[floa
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in line.points)
         parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.style, path))
         for x, y in line.points if line.dots or len(line.points) == 1 else []:
-            parts.append(Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>').format(line.style, *place(x, y)))
+            parts.append(
+                Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>').format(line.style, *place(x, y))
+            )
     if mark and math.isfinite(mark[1]):
         parts.append(_mark(*place(mark[0], mark[1]), mark[2]))
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(middle, HEIGHT - 6, x_label))
+    parts.append(
+        Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(middle, HEIGHT - 6, x_label)
+    )
     told = "; ".join(f"{line.name} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in lines)
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, f"{title}: {told}", Markup("").join(parts)
@@ -84,8 +88,14 @@ def _grid(x_ticks: list[float], y_ticks: list[float], place, x_low: float, x_hig
     parts = []
     for y in y_ticks:
         _, down = place(x_low, y)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(LEFT, WIDTH - RIGHT, down, down))
-        parts.append(Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:.4g}</text>').format(LEFT - 7, down + 4, y))
+        parts.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
+                LEFT, WIDTH - RIGHT, down, down
+            )
+        )
+        parts.append(
+            Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:.4g}</text>').format(LEFT - 7, down + 4, y)
+        )
     for x in x_ticks:
         if x_low <= x <= x_high:
             across, _ = place(x, y_ticks[0])

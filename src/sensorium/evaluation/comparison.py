@@ -149,5 +149,7 @@ def _notes(systems: dict[str, Predictions], unlabelled: int, n_resamples: int, c
             notes.append(f"By {column}: the {MAX_GROUPS} most frequent of {distinct:,} values.")
     for name, system in systems.items():
         if not system.answers_all():
-            notes.append(f"{name.removeprefix('baseline ')} answers some rows only and is given for those groups alone.")
+            notes.append(
+                f"{name.removeprefix('baseline ')} answers some rows only and is given for those groups alone."
+            )
     return notes

@@ -111,7 +111,11 @@ def charts(history: dict[str, Any]) -> list[dict[str, Any]]:
     measured = best.get("metric") or next((name for v in validations for name in v["metrics"] if name != "loss"), None)
     if measured and measured != "loss":
         points = [(v["step"], v["metrics"][measured]) for v in validations if measured in v["metrics"]]
-        ring = (best["step"], best["value"], f"best: {number(measured, best['value'])}") if best.get("step") is not None else None
+        ring = (
+            (best["step"], best["value"], f"best: {number(measured, best['value'])}")
+            if best.get("step") is not None
+            else None
+        )
         found.append((f"Validation: {label(measured)}", [Line(label(measured), points, "main", dots=True)], ring))
     rates = [(float(entry[0]), float(entry[2])) for entry in history.get("losses", []) if len(entry) > 2]
     found.append(("Learning rate (share of its peak)", [Line("learning rate", rates, "main")], None))
@@ -119,7 +123,9 @@ def charts(history: dict[str, Any]) -> list[dict[str, Any]]:
     for title, lines, ring in found:
         drawn = line_chart(title, lines, "optimiser step", ring)
         if drawn:
-            views.append({"title": title, "svg": drawn, "legend": [(line.style, line.name) for line in lines if line.points]})
+            views.append(
+                {"title": title, "svg": drawn, "legend": [(line.style, line.name) for line in lines if line.points]}
+            )
     return views
 
 
@@ -169,11 +175,15 @@ def data_view(data_report: dict[str, Any]) -> dict[str, Any]:
     """Counts and findings, gravest first."""
     order = {"quarantine": 0, "warning": 1, "note": 2}
     aside = data_report.get("quarantined", 0)
-    found = sorted(data_report.get("findings", []), key=lambda f: (order.get(f.get("severity", ""), 3), -f.get("count", 0)))
+    found = sorted(
+        data_report.get("findings", []), key=lambda f: (order.get(f.get("severity", ""), 3), -f.get("count", 0))
+    )
     return {
         "rows": data_report.get("rows"),
         "quarantined": aside if isinstance(aside, int) else len(aside),
-        "splits": [(name, count) for name, count in (data_report.get("splits") or {}).items() if isinstance(count, int)],
+        "splits": [
+            (name, count) for name, count in (data_report.get("splits") or {}).items() if isinstance(count, int)
+        ],
         "findings": [
             {
                 "severity": finding.get("severity", "note"),
@@ -221,7 +231,10 @@ def quantity(key: str, value: Any) -> str:
 def _cell(measured: dict[str, float] | None, name: str) -> dict[str, str] | None:
     if measured is None:
         return None
-    return {"value": bare(name, measured["value"]), "interval": f"{bare(name, measured['low'])}–{bare(name, measured['high'])}"}
+    return {
+        "value": bare(name, measured["value"]),
+        "interval": f"{bare(name, measured['low'])}–{bare(name, measured['high'])}",
+    }
 
 
 def _change(gap: dict[str, float] | None, name: str) -> dict[str, str] | None:
@@ -233,7 +246,13 @@ def _change(gap: dict[str, float] | None, name: str) -> dict[str, str] | None:
         tone = "better" if (gap["value"] > 0) == METRICS[name].higher_is_better else "worse"
     said = {"better": "better", "worse": "worse", "same": "not significant"}[tone]
     interval = f"{bare(name, gap['low'], True)} to {bare(name, gap['high'], True)}"
-    return {"value": bare(name, gap["value"], True), "interval": interval, "p": shown_p(gap["p"]), "tone": tone, "word": said}
+    return {
+        "value": bare(name, gap["value"], True),
+        "interval": interval,
+        "p": shown_p(gap["p"]),
+        "tone": tone,
+        "word": said,
+    }
 
 
 def _heat_map(part: Confusion, shares: Any) -> Markup:

@@ -68,7 +68,9 @@ def text(renderable: Any, width: int = WIDTH) -> str:
     from rich.console import Console
 
     page = io.StringIO()
-    Console(file=page, width=width, color_system=None, force_terminal=False, markup=False, emoji=False).print(renderable)
+    Console(file=page, width=width, color_system=None, force_terminal=False, markup=False, emoji=False).print(
+        renderable
+    )
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
 
 

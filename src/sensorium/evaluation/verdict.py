@@ -77,7 +77,9 @@ def _against_before(part: dict[str, Any], primary: str) -> list[Finding]:
     if gap["p"] >= LEVEL:
         tone, said = "same", "No significant change"
     else:
-        tone, said = ("better", "Better than before") if _better(primary, gap["value"]) else ("worse", "Worse than before")
+        tone, said = (
+            ("better", "Better than before") if _better(primary, gap["value"]) else ("worse", "Worse than before")
+        )
     return [Finding(tone, f"{said} in {label(primary)}: {_change(part, primary)}.")]  # type: ignore[arg-type]
 
 
@@ -103,7 +105,9 @@ def _against_baselines(part: dict[str, Any], primary: str) -> list[Finding]:
         elif not _better(primary, ours - theirs):
             found.append(Finding("worse", f"Loses to the {plain(name)} baseline in {label(primary)}: {values}."))
         elif gap and gap["p"] >= LEVEL:
-            found.append(Finding("same", f"Not significantly ahead of the {plain(name)} baseline in {label(primary)}: {values}."))
+            found.append(
+                Finding("same", f"Not significantly ahead of the {plain(name)} baseline in {label(primary)}: {values}.")
+            )
         else:
             beaten.append(f"{plain(name)} ({number(primary, theirs)})")
     if beaten:

@@ -14,11 +14,27 @@ from sensorium.recipe import Recipe
 def model_card(recipe: Recipe, prepared: Prepared, metrics: dict[str, Any]) -> str:
     """A model card in the hub's layout (Mitchell et al. 2019), from what the run measured."""
     model, schema = recipe.model, prepared.schema
-    named = {"GPT": model.backbone, "image encoder": model.image, "audio encoder": model.audio, "text encoder": model.text}
+    named = {
+        "GPT": model.backbone,
+        "image encoder": model.image,
+        "audio encoder": model.audio,
+        "text encoder": model.text,
+    }
     kinds = set(schema.inputs.values())
-    used = {"GPT": True, "image encoder": "image" in kinds, "audio encoder": "audio" in kinds, "text encoder": model.text is not None}
-    parts = [f"- {part}: `{name}`{_licence(name)}" for part, name in named.items() if name and (used[part] or schema.messages)]
-    inputs = [f"- {name}: {kind}" for name, kind in schema.inputs.items()] or ["- conversations with pictures and sounds"]
+    used = {
+        "GPT": True,
+        "image encoder": "image" in kinds,
+        "audio encoder": "audio" in kinds,
+        "text encoder": model.text is not None,
+    }
+    parts = [
+        f"- {part}: `{name}`{_licence(name)}"
+        for part, name in named.items()
+        if name and (used[part] or schema.messages)
+    ]
+    inputs = [f"- {name}: {kind}" for name, kind in schema.inputs.items()] or [
+        "- conversations with pictures and sounds"
+    ]
     sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
     target = schema.target or "the assistant's answers"
     return "\n".join(

@@ -64,7 +64,9 @@ def baselines(
     if len(train) > PROBED_ROWS:
         train = np.sort(np.random.default_rng(0).choice(train, PROBED_ROWS, replace=False))
     question = next(iter(like.groups), None) if like.kind == "text" else None
-    taught, checked, tested = (_known(prepared, cached, rows, question) for rows in (train, validation, np.asarray(like.rows)))
+    taught, checked, tested = (
+        _known(prepared, cached, rows, question) for rows in (train, validation, np.asarray(like.rows))
+    )
     found = measure_baselines(taught, checked, tested, like)
     return found.predictions, found.notes
 

@@ -98,9 +98,10 @@ def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
 
 
 def described(recipe: Recipe, schema: Schema) -> Recipe:
-    """The recipe with what was inferred written out."""
+    """The recipe with what was inferred written out. RecipeError where its parts cannot do the task that follows."""
     data = recipe.data.model_copy(update={"inputs": dict(schema.inputs), "target": schema.target})
-    return recipe.model_copy(update={"data": data, "task": schema.task})
+    whole = recipe.model_copy(update={"data": data, "task": schema.task})
+    return Recipe.parse(whole.model_dump(), where=f"task {schema.task}")
 
 
 def fixed_choice(rows: np.ndarray, most: int) -> np.ndarray:

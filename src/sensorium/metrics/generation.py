@@ -71,7 +71,9 @@ def statistics(
         if known.any():
             per_token = ratio(np.where(known, nats, 0.0), np.where(known, length, 0.0))
             found["log_likelihood"] = per_token
-            found["perplexity"] = Statistic(per_token.rows, lambda sums: np.exp(np.minimum(-per_token.combine(sums), 700.0)))
+            found["perplexity"] = Statistic(
+                per_token.rows, lambda sums: np.exp(np.minimum(-per_token.combine(sums), 700.0))
+            )
     return found
 
 

@@ -26,7 +26,9 @@ METRICS: dict[str, Metric] = {
     # a category
     "accuracy": Metric("accuracy", True, "share", "rows whose likeliest class is the right one"),
     "balanced_accuracy": Metric("balanced accuracy", True, "share", "recall of each class that occurs, averaged"),
-    "precision_macro": Metric("precision (macro)", True, "share", "right among those named a class, averaged over classes"),
+    "precision_macro": Metric(
+        "precision (macro)", True, "share", "right among those named a class, averaged over classes"
+    ),
     "recall_macro": Metric("recall (macro)", True, "share", "found among those of a class, averaged over classes"),
     "f1_macro": Metric("F1 (macro)", True, "share", "harmonic mean of precision and recall, averaged over classes"),
     "calibration_error": Metric("calibration error", False, "share", "gap between confidence and accuracy, 15 bins"),

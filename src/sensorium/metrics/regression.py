@@ -49,4 +49,6 @@ def _r2(sums: np.ndarray) -> np.ndarray:
     residual, square, total, count = np.moveaxis(sums, -1, 0)
     variation = square - divide(total**2, count)
     constant = variation <= 1e-12 * np.maximum(count, 1)  # of a spread of 1: rounding, not variation
-    return np.where(constant, (residual == 0).astype(np.float64), 1 - divide(residual, np.where(constant, 1.0, variation)))
+    return np.where(
+        constant, (residual == 0).astype(np.float64), 1 - divide(residual, np.where(constant, 1.0, variation))
+    )

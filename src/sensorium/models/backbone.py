@@ -229,21 +229,23 @@ def peft_config(adapt: AdaptRecipe, targets: list[str] | str) -> Any:
             "p_tuning": peft.PromptEncoderConfig,
         }
         return prompt[adapt.method](task_type="CAUSAL_LM", num_virtual_tokens=adapt.virtual_tokens)
-    common = {"task_type": "CAUSAL_LM", "target_modules": targets}
+    common: dict[str, Any] = {"task_type": "CAUSAL_LM", "target_modules": targets}
     if adapt.method == "ia3":
         return peft.IA3Config(**common, feedforward_modules=[])
     if adapt.method == "vera":
         return peft.VeraConfig(**common, r=adapt.rank, vera_dropout=adapt.dropout)
     if adapt.method == "oft":
         return peft.OFTConfig(**common, r=0, oft_block_size=adapt.rank, module_dropout=adapt.dropout)
-    extra: dict[str, Any] = {
+    variants: dict[str, dict[str, Any]] = {
         "lora": {},
         "dora": {"use_dora": True},
         "rslora": {"use_rslora": True},
         "pissa": {"init_lora_weights": "pissa"},
-    }[adapt.method]
+    }
     alpha = adapt.alpha or 2 * adapt.rank
-    return peft.LoraConfig(**common, r=adapt.rank, lora_alpha=alpha, lora_dropout=adapt.dropout, **extra)
+    return peft.LoraConfig(
+        **common, r=adapt.rank, lora_alpha=alpha, lora_dropout=adapt.dropout, **variants[adapt.method]
+    )
 
 
 def plain_state(lm: nn.Module) -> dict[str, Tensor]:

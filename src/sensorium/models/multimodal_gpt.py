@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,16 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from sensorium.data.collate import Batch, Media
-from sensorium.errors import RunError
 from sensorium.models.backbone import (
     Stack,
     additive,
     causal_lm,
     entry_layer,
-    load_backbone,
     open_stack,
-    plain_state,
     tuned_from,
     visibility,
 )
-from sensorium.models.encoders import TableEncoder, build_encoder
+from sensorium.models.encoders import TableEncoder
 from sensorium.models.fusion import LATE, CrossAttention, Projector, place_tokens
 from sensorium.recipe import LATE_FUSIONS, AdaptRecipe, FusionRecipe
 
@@ -333,81 +329,18 @@ class MultimodalGPT(PreTrainedModel):
         outside = ("backbone.", "encoders.image.", "encoders.audio.", "encoders.text.")
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(outside)}
 
-    def save_pretrained(self, folder: str | Path, *, sources: dict[str, Path] | None = None, **_: Any) -> None:  # type: ignore[override]
-        """Write config, own tensors, the GPT, its adapter and the encoders, so that the folder stands alone.
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:  # type: ignore[override]
+        """See ``models.saving.save``."""
+        from sensorium.models.saving import save
 
-        Args:
-            sources: part: folder of its unchanged weights, which are linked rather than written again.
-        """
-        from safetensors.torch import save_file
-
-        folder, sources = Path(folder), sources or {}
-        folder.mkdir(parents=True, exist_ok=True)
-        self.config.save_pretrained(folder)
-        save_file(
-            {k: v.contiguous() for k, v in self.own_state().items()}, folder / "model.safetensors", {"format": "pt"}
-        )
-        lm, method = causal_lm(self.backbone), self.config.adapt.get("method")
-        changed = method in ("full", "pissa")  # PiSSA moves a part of each weight into the adapter
-        if lm is not self.backbone:
-            if method == "pissa":  # what is left of the weights is written, so the adapter starts on them as it is
-                self.backbone.peft_config["default"].init_lora_weights = True
-            self.backbone.save_pretrained(folder / "adapter")
-        _keep(lm, folder / "backbone", None if changed else sources.get("backbone"))
-        for kind, encoder in self.encoders.items():
-            if kind != "table":
-                trained = any(p.requires_grad for p in encoder.parameters())
-                _keep(encoder.outer[0], folder / "encoders" / kind, None if trained else sources.get(kind))
+        save(self, folder, sources=options.get("sources"))
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: str = "sdpa", **_: Any
-    ) -> MultimodalGPT:
-        """A saved model, in evaluation mode. Encoders run in fp32, the GPT in ``dtype``.
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> MultimodalGPT:  # type: ignore[override]
+        """See ``models.saving.load``; takes its ``dtype`` and ``attention``."""
+        from sensorium.models.saving import load
 
-        Raises:
-            RunError: a file is missing or its tensors do not fit the config.
-        """
-        from safetensors.torch import load_file
-
-        folder = Path(folder)
-        config = MultimodalGPTConfig.from_pretrained(folder)
-        backbone = load_backbone(folder / "backbone", dtype=dtype, attention=attention)
-        if (folder / "adapter").is_dir():
-            from peft import PeftModel
-
-            backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
-        kinds = sorted(set(config.inputs.values()) - {"table"})
-        encoders = {kind: build_encoder(kind, folder / "encoders" / kind, dtype=torch.float32) for kind in kinds}
-        model = cls(config, backbone, encoders)
-        missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-        lost = [name for name in missing if name in model.own_state()]
-        if lost or unexpected:
-            raise RunError(
-                f"tensors do not fit the config ({(lost or unexpected)[0]})",
-                where=str(folder),
-                mend="rerun sensorium fit",
-            )
-        return model.eval()
-
-
-def _keep(module: nn.Module, folder: Path, source: Path | None) -> None:
-    """Link (or copy) an unchanged part's files, or save a changed one."""
-    if source is None or not any(source.glob("*.safetensors")):
-        module.save_pretrained(folder, state_dict=plain_state(module))
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir()):
-        if file.suffix in (".json", ".safetensors", ".txt", ".model", ".jinja") and file.name != "manifest.json":
-            _link(file, folder / file.name)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)  # assets are never changed in place, so sharing the bytes is safe
-    except OSError:
-        shutil.copyfile(source, target)
+        return load(folder, **{key: options[key] for key in ("dtype", "attention") if key in options})
 
 
 AutoConfig.register("multimodal_gpt", MultimodalGPTConfig)

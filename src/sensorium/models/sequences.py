@@ -18,10 +18,12 @@ from sensorium.data.collate import MediaItem, Sequence
 from sensorium.data.messages import MediaPart, Message, TextPart
 from sensorium.errors import DataError
 
+# Line feeds as expressions, since templates drop those behind a block; before the words, since a space there would be
+# a token of its own that words never begin with otherwise.
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
+    "{% for message in messages %}{{ message['role'] + ':\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
 )
 _MARK = re.compile("\ue000(\\d+)\ue001")
 

@@ -48,7 +48,7 @@ class Task(Protocol):
     torch's default generator, which the loop seeds anew for every micro-batch.
     """
 
-    def loss(self, model: nn.Module, batch: Any) -> LossLike: ...
+    def loss(self, model: Any, batch: Any) -> LossLike: ...
 
 
 class Loader(Protocol):

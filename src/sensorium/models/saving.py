@@ -1,0 +1,98 @@
+"""Saving and loading a ``MultimodalGPT``: a folder that stands alone, in the Hugging Face layout.
+
+``config.json`` and ``model.safetensors`` (projectors, fusion, head), ``backbone/`` (the GPT), ``adapter/`` (PEFT's own),
+``encoders/KIND/``. Parts that did not change are linked to where they came from rather than written again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sensorium.errors import RunError
+from sensorium.models.backbone import causal_lm, load_backbone
+from sensorium.models.encoders import build_encoder
+from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
+
+KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja")
+
+
+def save(model: MultimodalGPT, folder: str | Path, *, sources: dict[str, Path] | None = None) -> None:
+    """Write config, own tensors, the GPT, its adapter and the encoders.
+
+    Args:
+        sources: part (backbone, image, audio, text): folder of its unchanged weights.
+    """
+    from safetensors.torch import save_file
+
+    folder, sources = Path(folder), sources or {}
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    own = {name: tensor.contiguous() for name, tensor in model.own_state().items()}
+    save_file(own, folder / "model.safetensors", {"format": "pt"})
+    lm = causal_lm(model.backbone)
+    if lm is not model.backbone:
+        model.backbone.save_pretrained(folder / "adapter")
+    whole = model.config.adapt.get("method") == "full"
+    _keep(lm, folder / "backbone", None if whole else sources.get("backbone"))
+    for kind, encoder in model.encoders.items():
+        if kind != "table":
+            trained = any(p.requires_grad for p in encoder.parameters())
+            _keep(encoder.outer[0], folder / "encoders" / kind, None if trained else sources.get(kind))
+
+
+def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> MultimodalGPT:
+    """A saved model, in evaluation mode. Encoders run in fp32, the GPT in ``dtype``.
+
+    Raises:
+        RunError: a file is missing or damaged, or its tensors do not fit the config.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    config = MultimodalGPTConfig.from_pretrained(folder)
+    backbone = load_backbone(folder / "backbone", dtype=dtype, attention=attention)
+    if (folder / "adapter").is_dir():
+        from peft import PeftModel
+
+        backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
+    kinds = sorted(set(config.inputs.values()) - {"table"})
+    encoders = {kind: build_encoder(kind, folder / "encoders" / kind, dtype=torch.float32) for kind in kinds}
+    model = MultimodalGPT(config, backbone, encoders)
+    try:
+        missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"model.safetensors cannot be read ({reason})", where=str(folder), mend="rerun sensorium fit"
+        ) from None
+    own = model.own_state()
+    lost = [name for name in missing if name in own]
+    if lost or unexpected:
+        raise RunError(
+            f"tensors do not fit the config ({(lost or unexpected)[0]})", where=str(folder), mend="rerun sensorium fit"
+        )
+    return model.eval()
+
+
+def _keep(module: Any, folder: Path, source: Path | None) -> None:
+    """Link (or copy) an unchanged part's files, or save a changed one."""
+    if source is None or not source.is_dir():
+        module.save_pretrained(folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.suffix in KEPT and file.name != "manifest.json":
+            _link(file, folder / file.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)  # assets are never changed in place, so sharing the bytes is safe
+    except OSError:
+        shutil.copyfile(source, target)

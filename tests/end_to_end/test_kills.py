@@ -1,0 +1,209 @@
+"""Killed at any moment, interrupted or damaged: the same command ends with the bits of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import sensorium
+from sensorium.run import Run
+from tests.end_to_end.commands import Said, command, done, environment, new_process, sets, tiny
+
+SETTINGS = {
+    "training__epochs": 3,
+    "training__checkpoint_every": 1,
+    "training__patience": "null",
+    "model__feature_dropout": 0.2,
+    "model__adapt__dropout": 0.1,
+    "model__adapt__layers": 2,
+    "model__fusion__from_layer": 2,
+    "data__split__validation": 0.2,
+}
+WEIGHTS = ["model.safetensors", "adapter/adapter_model.safetensors", "backbone/model.safetensors"]
+
+
+@pytest.fixture
+def words(parts: dict[str, Path], mixed: Path, tmp_path: Path) -> list[str]:
+    """A job of some fifteen steps, each with a checkpoint."""
+    settings = sets(tiny(parts, **SETTINGS), {"tracking": "[tensorboard]"})
+    return ["fit", "--data", str(mixed), "--target", "y", "--output", str(tmp_path / "cut"), *settings]
+
+
+@pytest.fixture(scope="session")
+def whole(parts: dict[str, Path], mixed: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same job undisturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    settings = sets(tiny(parts, **SETTINGS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORIUM_CACHE", str(cache))
+        done("fit", "--data", mixed, "--target", "y", "--output", folder, *settings)
+    return folder
+
+
+def same_bits(whole: Path, cut: Path) -> None:
+    for name in WEIGHTS:
+        assert (whole / "model" / name).read_bytes() == (cut / "model" / name).read_bytes(), name
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (whole, cut)]
+    assert metrics[0] == metrics[1]
+    history = [json.loads((run / "history.json").read_text()) for run in (whole, cut)]
+    assert history[0]["losses"] == history[1]["losses"] and history[0]["best"] == history[1]["best"]
+
+
+def readable(folder: Path) -> None:
+    """Whatever is there can be read: no file of a run is ever half written."""
+    for path in folder.glob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+    if (folder / "requested.yaml").exists():
+        sensorium.Recipe.load(folder / "requested.yaml")
+    run = Run(folder)
+    assert not run.done("reported") or run.report.is_file()
+    if (folder / "model").is_dir():
+        sensorium.load(folder)
+
+
+def started(words: list[str], cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*words), env=environment(cache), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def newest(folder: Path) -> str:
+    return max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
+
+
+def until(process: subprocess.Popen[str], ready: object, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready() and process.poll() is None and time.monotonic() < deadline:  # type: ignore[operator]
+        time.sleep(0.002)
+
+
+def kill_and_finish(words: list[str], cache: Path, whole: Path, kills: int, seed: int) -> None:
+    """Kill -9 at random moments: before, during and after training, many of them during a save."""
+    rng = random.Random(seed)
+    cut = Path(words[words.index("--output") + 1])
+    landed = 0
+    for number in range(kills):
+        process = started(words, cache)
+        if number % 3 == 2:  # any moment, the imports and the first reading of data included
+            time.sleep(rng.uniform(0.5, 6))
+        else:
+            before = newest(cut)
+            until(process, lambda before=before: newest(cut) != before)  # type: ignore[misc]
+            time.sleep(rng.uniform(0, 0.15))
+        landed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if cut.is_dir():
+            readable(cut)
+        if Run(cut).done("reported"):
+            break
+    assert landed >= min(kills, 2), "the job was too short to be killed"
+    done(*words)
+    readable(cut)
+    same_bits(whole, cut)
+    assert not list((cut / "checkpoints").glob(".*")) and not list(cut.glob(".model-*"))
+
+
+def test_kill_9_then_the_same_command(words: list[str], cache: Path, whole: Path) -> None:
+    kill_and_finish(words, cache, whole, kills=3, seed=5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_9_many_times(words: list[str], cache: Path, whole: Path, seed: int) -> None:
+    kill_and_finish(words, cache, whole, kills=10, seed=seed)
+
+
+def interrupted(words: list[str], cache: Path, number: int) -> Said:
+    """The job after a signal that comes with its second checkpoint."""
+    cut = Path(words[words.index("--output") + 1])
+    process = started(words, cache)
+    until(process, lambda: newest(cut) >= "step-00000002")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return Said(process.returncode, "", err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_exits_130(
+    words: list[str], cache: Path, whole: Path, number: int, tmp_path: Path
+) -> None:
+    said = interrupted(words, cache, number)
+    assert said.code == 130, said.err
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("stopped after step ") and last.endswith("the same command goes on from there")
+    assert "Traceback" not in said.err
+    step = int(last.split()[3])
+    assert newest(tmp_path / "cut") == f"step-{step:08d}"
+    again = done(*words)
+    assert f"resuming at step {step} of " in again.err
+    same_bits(whole, tmp_path / "cut")
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_said_so(
+    words: list[str], cache: Path, whole: Path, tmp_path: Path
+) -> None:
+    interrupted(words, cache, signal.SIGTERM)
+    last = tmp_path / "cut/checkpoints" / newest(tmp_path / "cut")
+    data = bytearray((last / "model.safetensors").read_bytes())
+    data[-3] ^= 1
+    (last / "model.safetensors").write_bytes(data)
+    said = done(*words)
+    assert f"checkpoint {last.name} is damaged (model.safetensors has another hash); trying the one before" in said.err
+    assert f"resuming at step {int(last.name[5:]) - 1} of " in said.err
+    same_bits(whole, tmp_path / "cut")
+
+
+def test_all_checkpoints_damaged_start_anew(words: list[str], cache: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "cut")
+    state = json.loads((tmp_path / "cut/run.json").read_text())
+    state["stages"] = {"measured_before": state["stages"]["measured_before"]}
+    (tmp_path / "cut/run.json").write_text(json.dumps(state))
+    shutil.rmtree(tmp_path / "cut/model")
+    for folder in (tmp_path / "cut/checkpoints").glob("step-*"):
+        (folder / "state.json").unlink()
+    words = [word for word in words if word != "tracking=[tensorboard]"]
+    recipe = Run(tmp_path / "cut").folder / "requested.yaml"
+    said = done("fit", recipe, "--output", tmp_path / "cut")
+    assert "is damaged (state.json is missing)" in said.err and "resuming" not in said.err
+    same_bits(whole, tmp_path / "cut")
+
+
+@pytest.mark.parametrize("stage", ["measured_before", "trained", "measured_after"])
+def test_every_stage_resumes(stage: str, whole: Path, tmp_path: Path) -> None:
+    """As after a kill between two stages: what was finished stands, the rest is done."""
+    shutil.copytree(whole, tmp_path / "cut")
+    names = ["measured_before", "trained", "measured_after", "reported"]
+    state = json.loads((tmp_path / "cut/run.json").read_text())
+    state["stages"] = {name: state["stages"][name] for name in names[: names.index(stage) + 1]}
+    (tmp_path / "cut/run.json").write_text(json.dumps(state))
+    for file in ("report.html", "metrics.json", "predictions.parquet"):
+        (tmp_path / "cut" / file).unlink()
+    said = done("fit", tmp_path / "cut/requested.yaml", "--output", tmp_path / "cut")
+    assert ("training:" in said.err) == (stage == "measured_before")
+    assert ("test rows after training" in said.err) == (stage != "measured_after")
+    assert "test rows before training" not in said.err
+    same_bits(whole, tmp_path / "cut")
+
+
+def test_a_signal_outside_training_exits_130_too(words: list[str], cache: Path) -> None:
+    process = started(words, cache)
+    time.sleep(2.5)  # importing, or reading the table
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert "goes on" in err.strip().splitlines()[-1]
+
+
+def test_in_a_process_of_its_own_stderr_is_ours_alone(words: list[str], cache: Path) -> None:
+    said = new_process(command(*words, "--set", "training.max_steps=2"), cache)
+    assert said.code == 0, said.err
+    for noise in ("Warning", "LOAD REPORT", "Loading weights", "Writing model", "Traceback", "%|"):
+        assert noise not in said.err, said.err
