@@ -20,11 +20,12 @@ from sensorium.models.processor import Processor
 from tests.tiny_models import COLOURS, MIXED, mixed_rows, model_of, part, processor_of, sources_of
 
 METHODS = ["lora", "dora", "rslora", "pissa", "ia3", "vera", "oft", "prefix", "prompt", "p_tuning", "full", "frozen"]
-ROWS = mixed_rows(6, missing=True)
+ROWS, NUMBERED = mixed_rows(6, missing=True), mixed_rows(6, missing=True, target="number")
 
 
 def batch_of(processor: Processor) -> Batch:
-    return collate([processor.sequence([row]) for row in ROWS])
+    regression = processor.settings.task == "classify" and not processor.settings.classes
+    return collate([processor.sequence([row]) for row in (NUMBERED if regression else ROWS)])
 
 
 def trained(model: MultimodalGPT) -> MultimodalGPT:

@@ -40,7 +40,8 @@ def findings(metrics: dict[str, Any]) -> list[Finding]:
     for column, groups in metrics.get("by", {}).items():
         for value, part in groups.items():
             if len(groups) > 1:
-                parts = _against_before(part, primary) + _against_baselines(part, primary)
+                parts = _against_before(part, primary)
+                parts += [f for f in _against_baselines(part, primary) if f.tone == "worse"]
                 where = f"{column} “{_short(value)}”"
                 found += [Finding(f.tone, f"{where}: {f.text}", where) for f in parts if f.tone != "better"]
     return found

@@ -42,13 +42,16 @@ def load_pretrained(folder: str | Path, *, dtype: torch.dtype, key: str) -> Any:
     import sensorium.models.efficientnet_lite  # noqa: F401  registers itself with the Auto classes
 
     try:
-        return AutoModel.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
+        model = AutoModel.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise RecipeError(
             f"no encoder there ({str(error).splitlines()[0][:160]})",
             where=f"model.{key}: {folder}",
             mend="give an asset's name, a folder with config.json and safetensors, or a hub id that can be reached",
         ) from None
+    if any(True for _ in getattr(model, "pooler", nn.Identity()).parameters()):
+        model.pooler = None  # not used here, and where the weights are without one it would be noise
+    return model
 
 
 def positions(kind: str, extent: int, fusion: FusionRecipe) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sensorium.errors import RunError
-from sensorium.models.backbone import causal_lm, load_backbone
+from sensorium.models.backbone import causal_lm, load_backbone, plain_state
 from sensorium.models.encoders import build_encoder
 from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
 
@@ -33,11 +33,12 @@ def save(model: MultimodalGPT, folder: str | Path, *, sources: dict[str, Path] |
     model.config.save_pretrained(folder)
     own = {name: tensor.contiguous() for name, tensor in model.own_state().items()}
     save_file(own, folder / "model.safetensors", {"format": "pt"})
-    lm = causal_lm(model.backbone)
+    lm, method = causal_lm(model.backbone), model.config.adapt.get("method")
     if lm is not model.backbone:
+        if method == "pissa":  # it moved a part of each weight into the adapter: what is left is written, to start on
+            model.backbone.peft_config["default"].init_lora_weights = True
         model.backbone.save_pretrained(folder / "adapter")
-    whole = model.config.adapt.get("method") == "full"
-    _keep(lm, folder / "backbone", None if whole else sources.get("backbone"))
+    _keep(lm, folder / "backbone", None if method in ("full", "pissa") else sources.get("backbone"))
     for kind, encoder in model.encoders.items():
         if kind != "table":
             trained = any(p.requires_grad for p in encoder.parameters())
@@ -81,8 +82,8 @@ def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: s
 
 def _keep(module: Any, folder: Path, source: Path | None) -> None:
     """Link (or copy) an unchanged part's files, or save a changed one."""
-    if source is None or not source.is_dir():
-        module.save_pretrained(folder)
+    if source is None or not any(source.glob("*.safetensors")):
+        module.save_pretrained(folder, state_dict=plain_state(module))
         return
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
