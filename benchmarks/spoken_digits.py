@@ -65,12 +65,8 @@ def page(results: Results, seeds: list[int]) -> str:
     ]
     paired = table(["points gained (95 % interval)", *(f"seed {seed}" for seed in seeds)], gains)
     title = "# Spoken and handwritten digits, both noisy"
-    return f"{title}
-
-{table(head, rows)}
-{paired}
-Paired bootstrap over test rows, 10,000 resamples.
-"
+    note = "Paired bootstrap over test rows, 10,000 resamples."
+    return f"{title}\n\n{table(head, rows)}\n{paired}\n{note}\n"
 
 
 def gain(results: Results, name: str, seed: int) -> str:

@@ -204,9 +204,18 @@ class Run:
                 f"cannot be written ({error.strerror})", where=str(folder), mend="give another --output"
             ) from None
         try:
+            run._sweep()
             yield run
         finally:
             lock.release()
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing beside; the lock says that nobody is at it."""
+        for leftover in [*self.folder.glob(".*.tmp"), *self.folder.glob(".model-*"), *self.folder.glob(".model.*.old")]:
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def begin(self, recipe: Recipe, fingerprint: str) -> None:
         """Claim the folder for ``recipe`` and data of ``fingerprint``, or check that it is theirs already.

@@ -49,7 +49,7 @@ def test_every_entry_is_found_again_and_the_rest_is_padding(seed: int, cached: b
     rng = np.random.default_rng(seed)
     sequences = [made(rng, row, cached) for row in range(int(rng.integers(1, 5)))]
     batch = collate(sequences, pad_id=pad)
-    tokens, first = max(len(s.ids) for s in sequences), 0
+    tokens, first = max(1, *(len(s.ids) for s in sequences)), 0
     assert batch.input_ids.shape == batch.position_ids.shape == batch.branches.shape == (len(sequences), tokens)
     places, answers, owners = batch.sources.tolist(), batch.answers.tolist(), batch.owners.tolist()
     for i, sequence in enumerate(sequences):

@@ -129,15 +129,18 @@ def _moved(part: Any, device: torch.device | str) -> Any:
 
 
 def collate(sequences: list[Sequence], pad_id: int = 0) -> Batch:
-    """Pad sequences to one batch, on the right; media are gathered by input, in sorted order of their names."""
+    """Pad sequences to one batch, on the right; media are gathered by input, in sorted order of their names.
+
+    Sequences without any tokens are padded to one, since no GPT runs on none.
+    """
     columns = sorted({item.column for sequence in sequences for item in sequence.media})
     trunks = [sequence.trunk for sequence in sequences]
-    tokens = max((len(sequence.ids) for sequence in sequences), default=0)
+    tokens = max(1, *(len(sequence.ids) for sequence in sequences)) if sequences else 0
     first = [0, *accumulate(sequence.answers_count for sequence in sequences)]
     return Batch(
-        input_ids=_padded([s.ids for s in sequences], pad_id),
-        position_ids=_padded([s.positions for s in sequences], 0),
-        branches=_padded([s.branches for s in sequences], -1),
+        input_ids=_padded([s.ids for s in sequences], pad_id, tokens),
+        position_ids=_padded([s.positions for s in sequences], 0, tokens),
+        branches=_padded([s.branches for s in sequences], -1, tokens),
         sources=torch.tensor(
             [i * tokens + place for i, s in enumerate(sequences) for place in s.sources], dtype=torch.long
         ),
@@ -163,8 +166,8 @@ def stacked(values: list[Tensor]) -> Tensor:
     return out
 
 
-def _padded(lists: list[list[int]], filler: int) -> Tensor:
-    longest = max(map(len, lists), default=0)
+def _padded(lists: list[list[int]], filler: int, least: int = 0) -> Tensor:
+    longest = max(least, *map(len, lists)) if lists else least
     return torch.tensor([values + [filler] * (longest - len(values)) for values in lists], dtype=torch.long)
 
 

@@ -82,18 +82,23 @@ def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: s
 
 def _keep(module: Any, folder: Path, source: Path | None) -> None:
     """Link (or copy) an unchanged part's files, or save a changed one."""
+    for file in folder.glob("*.safetensors"):  # an earlier save's: it may be a link
+        file.unlink()
     if source is None or not any(source.glob("*.safetensors")):
         module.save_pretrained(folder, state_dict=plain_state(module))
         return
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
         if file.suffix in KEPT and file.name != "manifest.json":
-            _link(file, folder / file.name)
+            _put(file, folder / file.name)
 
 
-def _link(source: Path, target: Path) -> None:
+def _put(source: Path, target: Path) -> None:
+    """Weights are linked, since nobody changes them in place; small files, which libraries rewrite, are copied."""
     target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)  # assets are never changed in place, so sharing the bytes is safe
-    except OSError:
-        shutil.copyfile(source, target)
+    if source.suffix == ".safetensors":
+        try:
+            return target.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copyfile(source, target)
