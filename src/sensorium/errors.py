@@ -51,6 +51,12 @@ class Interrupted(SensoriumError):
     exit_code = 130
 
 
+def first_line(error: BaseException, limit: int = 160) -> str:
+    """What a library's error says, for a line of ours: its first line, or its kind where it says nothing."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return said[:limit] or type(error).__name__
+
+
 def _one_line(text: str, limit: int = 500) -> str:
     """``text`` with control characters and line breaks as spaces, so that one error stays one line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -81,7 +81,10 @@ def test_neighbours_and_padding_change_nothing(made: tuple) -> None:
 
 def test_order_changes_nothing_but_the_order(made: tuple) -> None:
     encoder, value, count = made
-    one, other = encoded(encoder, [value(0), value(2)], [count] * 2), encoded(encoder, [value(2), value(0)], [count] * 2)
+    one, other = (
+        encoded(encoder, [value(0), value(2)], [count] * 2),
+        encoded(encoder, [value(2), value(0)], [count] * 2),
+    )
     torch.testing.assert_close(one, other.flip(0), atol=1e-5, rtol=0)
 
 

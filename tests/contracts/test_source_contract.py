@@ -29,7 +29,9 @@ def text(path: Path, content: str) -> Made:
 
 
 def csv(folder: Path, shift: str) -> Made:
-    return text(folder / "t.csv", "words,size,y\n" + "".join(f"{r['words']}{shift},{r['size']},{r['y']}\n" for r in ROWS))
+    return text(
+        folder / "t.csv", "words,size,y\n" + "".join(f"{r['words']}{shift},{r['size']},{r['y']}\n" for r in ROWS)
+    )
 
 
 def jsonl(folder: Path, shift: str) -> Made:
@@ -86,7 +88,9 @@ def audiofolder(folder: Path, shift: str) -> Made:
 
 def chat(folder: Path, shift: str) -> Made:
     turns = [("user", "what is it?"), ("assistant", "a thing")]
-    chats = [{"messages": [{"role": role, "content": f"{words} {i}{shift}"} for role, words in turns]} for i in range(8)]
+    chats = [
+        {"messages": [{"role": role, "content": f"{words} {i}{shift}"} for role, words in turns]} for i in range(8)
+    ]
     return text(folder / "t.jsonl", "".join(json.dumps(c) + "\n" for c in chats))
 
 

@@ -70,7 +70,9 @@ def test_every_entry_is_found_again_and_the_rest_is_padding(seed: int, cached: b
 
 
 def check_media(sequences: list[Sequence], batch: Batch, cached: bool) -> None:
-    items = {column: [(i, m) for i, s in enumerate(sequences) for m in s.media if m.column == column] for column in RANKS}
+    items = {
+        column: [(i, m) for i, s in enumerate(sequences) for m in s.media if m.column == column] for column in RANKS
+    }
     assert list(batch.media) == sorted(column for column, found in items.items() if found)
     for column, media in batch.media.items():
         mine, seen = items[column], 0

@@ -7,14 +7,16 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import sensorium
-from sensorium.assets import CATALOGUE, store
+from sensorium.assets import CATALOGUE
+from sensorium.jobs.opened import table_source
 from tests.end_to_end.commands import done, sets, tiny
 from tests.small_data import mixed_table
 
-READY = {state.asset.name for state in store.states() if state.state in ("ready", "bundled")}
 INPUTS = {"picture": "image", "sound": "audio", "words": "text", "size": "number", "shop": "category"}
 
 
@@ -73,12 +75,22 @@ def test_a_tenth_of_the_cells_missing(fusion: str, parts: dict[str, Path], tmp_p
     }
 
 
-def test_a_missing_input_is_not_read_as_a_blank_one(parts: dict[str, Path], tmp_path: Path) -> None:
-    """A gap is a learned vector: it changes the answer otherwise than a black picture or the mean number does."""
+def test_a_gap_is_read_as_a_learned_vector(parts: dict[str, Path], tmp_path: Path) -> None:
     data = mixed_table(tmp_path, rows=30)
-    settings = sets(tiny(parts, training__max_steps=3, training__learning_rate=0.01))
+    settings = sets(tiny(parts, training__max_steps=3, training__learning_rate=0.01, model__modality_dropout=0.3))
     done("fit", "--data", data, "--target", "y", "--output", tmp_path / "run", *settings)
     model = sensorium.load(tmp_path / "run")
-    projector = model.model.projectors["picture"]
-    learned = [name for name, _ in projector.named_parameters() if "missing" in name or "absent" in name]
-    assert learned, [name for name, _ in projector.named_parameters()]
+
+    def probabilities(row: dict[str, object]) -> np.ndarray:
+        source = table_source([row], model.schema, tmp_path)
+        return model.answer(source).probabilities
+
+    full = {"picture": "media/0.png", "sound": "media/0.wav", "words": "red", "size": 0.1, "shop": "north"}
+    for name, input_ in (("picture", "picture"), ("sound", "sound"), ("size", "table")):
+        gap = {key: cell for key, cell in full.items() if key != name and not (input_ == "table" and key == "shop")}
+        before = probabilities(full), probabilities(gap)
+        with torch.no_grad():
+            model.model.projectors[input_].missing.add_(1.0)
+        assert np.array_equal(before[0], probabilities(full)), "where there is something, the vector is not read"
+        assert np.abs(before[1] - probabilities(gap)).max() > 1e-4, "where there is nothing, it is"
+        model = sensorium.load(tmp_path / "run")

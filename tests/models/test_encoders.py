@@ -237,7 +237,9 @@ def test_missing_and_unseen_cells_are_told_apart_from_values_and_each_other() ->
     torch.testing.assert_close(found[:, 0], found[:, 1:].mean(1))
     distances = torch.cdist(found[:, 0], found[:, 0]) + torch.eye(5)
     assert distances.min() > 1e-3
-    torch.testing.assert_close(table_values(processor, size=0.5, shop="one"), table_values(processor, size=0.5, shop="2"))
+    torch.testing.assert_close(
+        table_values(processor, size=0.5, shop="one"), table_values(processor, size=0.5, shop="2")
+    )
     assert processor.values("table", mixed_rows(6, missing=True)[5]) is None
 
 

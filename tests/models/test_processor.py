@@ -27,7 +27,18 @@ EVERY = [
 
 
 def assert_same(one: Sequence, other: Sequence) -> None:
-    for name in ("ids", "positions", "branches", "parents", "sources", "answers", "owners", "memory", "targets", "rows"):
+    for name in (
+        "ids",
+        "positions",
+        "branches",
+        "parents",
+        "sources",
+        "answers",
+        "owners",
+        "memory",
+        "targets",
+        "rows",
+    ):
         assert getattr(one, name) == getattr(other, name), name
     assert len(one.media) == len(other.media)
     for mine, theirs in zip(one.media, other.media, strict=True):

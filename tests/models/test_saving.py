@@ -79,7 +79,9 @@ def test_every_input_fusion_and_head_is_found_again(gpt: str, fusion: dict, clas
 
 
 def test_tuned_encoders_are_written_and_frozen_ones_linked(tmp_path: Path) -> None:
-    processor = processor_of(MIXED, rows=mixed_rows(6), task="classify", classes=list(COLOURS), fusion={"kind": "concat"})
+    processor = processor_of(
+        MIXED, rows=mixed_rows(6), task="classify", classes=list(COLOURS), fusion={"kind": "concat"}
+    )
     model = trained(model_of(processor, tuned_encoders=True))
     assert_saved(model, processor, tmp_path / "model", sources=sources_of(processor))
     one, other = (folder / "model.safetensors" for folder in (part("vit"), tmp_path / "model/encoders/image"))
@@ -144,7 +146,9 @@ def test_the_auto_classes_know_it(tmp_path: Path) -> None:
     model = trained(model_of(processor))
     model.save_pretrained(tmp_path, sources=sources_of(processor))
     config = AutoConfig.from_pretrained(tmp_path)
-    assert isinstance(config, MultimodalGPTConfig) and config.to_dict() == AutoConfig.from_pretrained(tmp_path).to_dict()
+    assert (
+        isinstance(config, MultimodalGPTConfig) and config.to_dict() == AutoConfig.from_pretrained(tmp_path).to_dict()
+    )
     again = AutoModel.from_pretrained(tmp_path)
     assert isinstance(again, MultimodalGPT)
     torch.testing.assert_close(answers(again, batch_of(processor)), answers(model, batch_of(processor)))
@@ -153,7 +157,9 @@ def test_the_auto_classes_know_it(tmp_path: Path) -> None:
 def test_own_tensors_alone_are_in_the_own_file(tmp_path: Path) -> None:
     from safetensors import safe_open
 
-    processor = processor_of(MIXED, rows=mixed_rows(6), task="classify", classes=list(COLOURS), fusion={"kind": "weighted"})
+    processor = processor_of(
+        MIXED, rows=mixed_rows(6), task="classify", classes=list(COLOURS), fusion={"kind": "weighted"}
+    )
     model_of(processor).save_pretrained(tmp_path, sources=sources_of(processor))
     with safe_open(str(tmp_path / "model.safetensors"), "pt") as file:
         rooms = {name.split(".")[0] + ("." + name.split(".")[1]) * name.startswith("encoders") for name in file.keys()}  # noqa: SIM118
@@ -179,7 +185,9 @@ def test_training_leaves_frozen_parts_at_rest() -> None:
     from tests.models.test_efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
 
     torch.manual_seed(0)
-    net = EfficientNetLite(EfficientNetLiteConfig(stem_channels=4, stages=[[1, 3, 1, 1, 8]], hidden_size=16, num_classes=0))
+    net = EfficientNetLite(
+        EfficientNetLiteConfig(stem_channels=4, stages=[[1, 3, 1, 1, 8]], hidden_size=16, num_classes=0)
+    )
     processor = processor_of({"words": "text", "picture": "image"}, fusion={"kind": "tokens", "from_layer": 2})
     for gpt in ("llama", "gpt2"):
         model = model_of(processor, gpt=gpt)

@@ -78,7 +78,11 @@ def test_without_a_template_turns_are_lines_and_answers_end(bare: Any) -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.sampled_from([*SPECIAL, "\n", "user", " a", "assistant\n", "\ue0000\ue001", "\ue0001\ue001"]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from([*SPECIAL, "\n", "user", " a", "assistant\n", "\ue0000\ue001", "\ue0001\ue001"]), max_size=8
+    )
+)
 def test_hostile_words_never_become_special_tokens_or_turns(pieces: list[str]) -> None:
     chat = AutoTokenizer.from_pretrained(part("llama"))
     words = "x" + "".join(pieces)
@@ -100,7 +104,7 @@ def test_hostile_words_never_become_special_tokens_or_turns(pieces: list[str]) -
 def test_a_template_that_refuses_is_told_in_one_line(chat: Any) -> None:
     strict = copy.deepcopy(chat)
     strict.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(DataError, match="the chat template refuses these turns .*roles must alternate.*order of roles"):
+    with pytest.raises(DataError, match=r"the chat template refuses these turns .*roles must alternate.*order of roles"):
         flat(strict, [turn("user", "a")])
 
 
@@ -169,7 +173,10 @@ def test_an_empty_answer_is_taught_to_end(chat: Any) -> None:
 
 def test_openai_s_chats_come_through(chat: Any) -> None:
     raw = [
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, {"type": "text", "text": "?"}]},
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, {"type": "text", "text": "?"}],
+        },
         {"role": "assistant", "content": "red"},
     ]
     made = flat(chat, from_openai(raw), (2,))
@@ -181,7 +188,9 @@ def test_openai_s_chats_come_through(chat: Any) -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=5), st.integers(8, 50), st.integers(1, 6))
-def test_long_texts_are_cut_to_the_limit_and_media_and_template_never(lengths: list[int], limit: int, count: int) -> None:
+def test_long_texts_are_cut_to_the_limit_and_media_and_template_never(
+    lengths: list[int], limit: int, count: int
+) -> None:
     chat = AutoTokenizer.from_pretrained(part("llama"))
     alone = [len(chat.encode("z" * n, add_special_tokens=False)) for n in lengths]
     messages = [turn("user", "z" * n, SHOWN) for n in lengths] + [turn("assistant", "")]

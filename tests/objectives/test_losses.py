@@ -70,7 +70,7 @@ def test_causal_lm_loss_is_minus_log_p_of_the_answer_s_tokens(gpt: str, smoothin
         sequence = processor.sequence([row])
         with torch.no_grad():
             logs = log_softmax(model.backbone(input_ids=torch.tensor([sequence.ids])).logits[0].numpy())
-        taught = processor.tokenizer.encode(row.target) + [processor.tokenizer.eos_token_id]
+        taught = [*processor.tokenizer.encode(row.target), processor.tokenizer.eos_token_id]
         start = next(i for i in range(len(sequence.ids)) if sequence.ids[i : i + len(taught)] == taught)
         for i, token in enumerate(taught):
             at = logs[start + i - 1]

@@ -30,7 +30,7 @@ def log_p(model: MultimodalGPT, processor: Processor, example: Example, answer: 
     with torch.no_grad():
         hidden = model.hidden_states(collate([sequence]))[0]
         logs = model.logits(hidden).log_softmax(-1)
-    ids = processor.tokenizer.encode(answer) + [processor.tokenizer.eos_token_id]
+    ids = [*processor.tokenizer.encode(answer), processor.tokenizer.eos_token_id]
     start = len(processor.sequence([example], answering=True).ids)
     assert sequence.ids[start : start + len(ids)] == ids
     return sum(float(logs[start + i - 1, token]) for i, token in enumerate(ids)), len(ids)
@@ -46,11 +46,14 @@ def rows() -> list[Example]:
     ]
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("together", [1, 3])
-def test_answers_equal_brute_force(fusion: dict, together: int) -> None:
+@pytest.mark.parametrize(
+    ("fusion", "together", "method"),
+    [*((fusion, together, "lora") for fusion in FUSIONS for together in (1, 3)), (FUSIONS[0], 1, "prefix")],
+)
+def test_answers_equal_brute_force(fusion: dict, together: int, method: str) -> None:
+    """A GPT with a prefix runs whole: rows and choices then share nothing."""
     processor = processor_of(ASKED, fusion=fusion, choices=CHOICES)
-    model = model_of(processor)
+    model = model_of(processor, adapt={"method": method, "virtual_tokens": 4})
     task = Generate(processor, decoding=DecodingSettings(max_new_tokens=4))
     examples, order, finished = rows(), [3, 0, 5, 1, 4, 2], []
     answers = task.predict(model, ListFeed(processor, examples, together=together), order, finished.append)
@@ -100,9 +103,11 @@ def test_decoding_stops_where_the_template_ends_a_turn(ending: str) -> None:
     with torch.no_grad():  # a GPT that ends its turn at once
         head = model.backbone.get_output_embeddings()
         head.weight.zero_()
-        model.logits = lambda hidden: torch.nn.functional.one_hot(  # type: ignore[method-assign]
-            torch.full(hidden.shape[:-1], tokenizer.convert_tokens_to_ids(end)), len(tokenizer)
-        ).float()
+        model.logits = (
+            lambda hidden: torch.nn.functional.one_hot(  # type: ignore[method-assign]
+                torch.full(hidden.shape[:-1], tokenizer.convert_tokens_to_ids(end)), len(tokenizer)
+            ).float()
+        )
     task = Generate(processor, decoding=DecodingSettings(max_new_tokens=50))
     answers = task.predict(model, ListFeed(processor, [Example(0, {"words": "a"}, None)]), [0])
     assert answers.predictions == [""]

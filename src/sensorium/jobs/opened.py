@@ -15,7 +15,7 @@ from sensorium.data.media import read_media
 from sensorium.data.rows import Rows
 from sensorium.data.schema import Schema, check_columns
 from sensorium.data.sources import Source, from_rows, open_source
-from sensorium.errors import DataError
+from sensorium.errors import DataError, RunError, first_line
 from sensorium.jobs.feed import Feed
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.multimodal_gpt import MultimodalGPT
@@ -36,11 +36,17 @@ class Model:
 
     def __init__(self, run: Run) -> None:
         self.run, self.recipe = run, run.recipe
-        self.schema = Schema.from_dict(run.read_json("schema.json"))
+        self.schema = read_schema(run)
         training = self.recipe.training
         dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
-        self.model = MultimodalGPT.from_pretrained(run.model, dtype=dtype, attention=training.attention)
-        self.processor = Processor.from_pretrained(run.model)
+        try:
+            self.processor = Processor.from_pretrained(run.model)
+            self.model = MultimodalGPT.from_pretrained(run.model, dtype=dtype, attention=training.attention)
+        except RunError:
+            raise
+        except Exception as error:  # a copy that is not whole: libraries raise whatever they like
+            what = f"the model cannot be opened ({first_line(error)})"
+            raise RunError(what, where=str(run.model), mend="copy the run again, or rerun it with --fresh") from error
         self.task = make_task(self.processor, self.recipe)
 
     def predict(self, rows: Any, *, root: str | Path | None = None) -> list[Any]:
@@ -59,6 +65,16 @@ class Model:
         feed = Feed(Rows(source, self.schema), self.processor, self.recipe.evaluation.batch_size)
         chosen = np.arange(len(source)) if rows is None else rows
         return self.task.predict(self.model, feed, chosen.tolist(), progress)
+
+
+def read_schema(run: Run) -> Schema:
+    """What the columns of a run's data mean."""
+    raw = run.read_json("schema.json")
+    try:
+        return Schema.from_dict(raw)
+    except (TypeError, ValueError, AttributeError) as error:
+        what = f"schema.json is damaged ({first_line(error)})"
+        raise RunError(what, where=str(run.folder), mend="rerun with --fresh") from None
 
 
 def load(run: str | Path) -> Model:

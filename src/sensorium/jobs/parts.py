@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from sensorium import assets
 from sensorium.errors import RecipeError
+from sensorium.jobs.loading import check_encoder, check_tokenizer, part
 from sensorium.jobs.prepare import Prepared
 from sensorium.modalities.table import TableCodec
 from sensorium.models.backbone import adapt_backbone, entry_layer, load_backbone, open_stack
@@ -69,15 +70,20 @@ def build(recipe: Recipe, prepared: Prepared) -> Parts:
         )
     folders = {key: resolve(name, key) for key, name in {"backbone": recipe.model.backbone, **named}.items()}
     processor = build_processor(recipe, prepared, kinds, folders)
-    choice = choose_speed(recipe, folders["backbone"])
+    with part("backbone", recipe.model.backbone):
+        choice = choose_speed(recipe, folders["backbone"])
     torch.manual_seed(recipe.training.seed)  # new modules start alike for one seed
     backbone = load_backbone(folders["backbone"], dtype=choice.dtype, attention=choice.attention)
+    check_tokenizer(processor.tokenizer, backbone, recipe.model.backbone)
     width, depth = backbone.config.hidden_size, backbone.config.num_hidden_layers
     entry = 0 if open_stack(backbone) is None else entry_layer(recipe.model.fusion, recipe.model.adapt, depth)
     recipe.model.fusion.from_layer = entry
-    encoders = {kind: build_encoder(kind, folders[kind], dtype=torch.float32) for kind in named}
-    for encoder in encoders.values():
-        encoder.requires_grad_(recipe.model.tune_encoders)
+    encoders = {}
+    for kind, name in named.items():
+        with part(kind, str(name)):
+            encoders[kind] = build_encoder(kind, folders[kind], dtype=torch.float32)
+        check_encoder(kind, encoders[kind], str(name), recipe.model.image_size)
+        encoders[kind].requires_grad_(recipe.model.tune_encoders)
     widths = {kind: encoder.width for kind, encoder in encoders.items()} | {TABLE: 64}
     config = MultimodalGPTConfig(
         inputs=kinds,
@@ -131,11 +137,12 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
         max_text_tokens=recipe.model.max_text_tokens,
     )
     if "image" in folders:
-        settings.image_mean, settings.image_std = image_statistics(folders["image"])
+        with part("image", folders["image"]):
+            settings.image_mean, settings.image_std = image_statistics(folders["image"])
     if "audio" in folders:
-        settings.audio_values = (
-            "log_mel" if AutoConfig.from_pretrained(folders["audio"]).model_type == "whisper" else "samples"
-        )
+        with part("audio", folders["audio"]):
+            config = AutoConfig.from_pretrained(folders["audio"], trust_remote_code=False)
+        settings.audio_values = "log_mel" if config.model_type == "whisper" else "samples"
     table = {name: kind for name, kind in schema.inputs.items() if kind in TABLE_TYPES}
     if table:
         train = prepared.splits.train
@@ -143,8 +150,10 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
     if schema.task == "classify" and not schema.classes:
         numbers = np.fromiter(prepared.chunks(str(schema.target), prepared.splits.train), dtype=np.float64)
         settings.target_mean, settings.target_scale = float(numbers.mean()), float(numbers.std() or 1.0)
-    tokenizer = AutoTokenizer.from_pretrained(folders["backbone"])
-    words = AutoTokenizer.from_pretrained(folders["text"]) if "text" in folders else None
+    with part("backbone", folders["backbone"]):
+        tokenizer = AutoTokenizer.from_pretrained(folders["backbone"], trust_remote_code=False)
+    with part("text", folders.get("text", "")):
+        words = AutoTokenizer.from_pretrained(folders["text"], trust_remote_code=False) if "text" in folders else None
     processor = Processor(settings, tokenizer, words, prepared.read_media)
     if schema.task == "generate":
         settings.choices = choices(processor, prepared, recipe)
@@ -184,7 +193,7 @@ def image_statistics(folder: str) -> tuple[tuple[float, float, float], tuple[flo
 
 def choose_speed(recipe: Recipe, backbone: str) -> Choice:
     """Precision and attention kernel for the GPT's shapes, by measuring this machine once."""
-    config = AutoConfig.from_pretrained(backbone)
+    config = AutoConfig.from_pretrained(backbone, trust_remote_code=False)
     size = recipe.training.micro_batch_size or recipe.training.batch_size
     shape = Shape.of(config, size, 96)
     return choose(shape, assets.cache_root() / "machine", recipe.training.precision, recipe.training.attention)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.errors import RecipeError
+from sensorium.errors import RecipeError, first_line
 from sensorium.recipe import AdaptRecipe, FusionRecipe
 
 PROMPT_METHODS = ("prefix", "prompt", "p_tuning")
@@ -34,12 +34,12 @@ def load_backbone(folder: str | Path, *, dtype: torch.dtype, attention: str) -> 
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise RecipeError(
-            f"no causal language model there ({str(error).splitlines()[0][:160]})",
+            f"no causal language model there ({first_line(error)})",
             where=f"model.backbone: {folder}",
             mend="give an asset's name, a folder with config.json and safetensors, or a hub id that can be reached",
-        ) from None
+        ) from error
     return model
 
 

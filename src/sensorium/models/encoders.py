@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from sensorium.errors import RecipeError
+from sensorium.errors import RecipeError, first_line
 from sensorium.recipe import FusionRecipe
 
 LEAST_SAMPLES = 1600  # 0.1 s at 16 kHz: convolutions over samples need some; shorter clips get silence behind them
@@ -43,9 +43,9 @@ def load_pretrained(folder: str | Path, *, dtype: torch.dtype, key: str) -> Any:
 
     try:
         model = AutoModel.from_pretrained(str(folder), dtype=dtype, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever transformers makes of a damaged or foreign folder
         raise RecipeError(
-            f"no encoder there ({str(error).splitlines()[0][:160]})",
+            f"no encoder there ({first_line(error)})",
             where=f"model.{key}: {folder}",
             mend="give an asset's name, a folder with config.json and safetensors, or a hub id that can be reached",
         ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,7 @@ class Processor:
         cached: Cached | None = None,
         answering: bool = False,
         choices: list[str] | None = None,
+        answer: str | None = None,
     ) -> Sequence:
         """Rows that share their media -> one sequence (one row where the task classifies).
 
@@ -171,7 +172,10 @@ class Processor:
             cached: gives features instead of raw values.
             answering: end where the answer begins, instead of teaching it.
             choices: append each of these answers as a branch of its own (one row only).
+            answer: taught instead of the rows' own.
         """
+        if answer is not None:
+            examples = [replace(example, target=answer) for example in examples]
         flats = [self._flat(example, epoch, seed, cached, answering or choices is not None) for example in examples]
         alternatives = options([text.clean(choice) for choice in choices], self.tokenizer) if choices else None
         sequence = join(flats, [example.row for example in examples], alternatives)
@@ -289,5 +293,6 @@ class Processor:
                 f"processor_config.json cannot be read ({error})", where=str(folder), mend="rerun sensorium fit"
             ) from None
         words = folder / "text_tokenizer"
-        text_tokenizer = AutoTokenizer.from_pretrained(words) if words.is_dir() else None
-        return cls(settings, AutoTokenizer.from_pretrained(folder), text_tokenizer, read_media)
+        text_tokenizer = AutoTokenizer.from_pretrained(words, trust_remote_code=False) if words.is_dir() else None
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return cls(settings, tokenizer, text_tokenizer, read_media)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sensorium.errors import RunError
+from sensorium.errors import RunError, first_line
 from sensorium.models.backbone import causal_lm, load_backbone, plain_state
 from sensorium.models.encoders import build_encoder
 from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
@@ -60,16 +60,19 @@ def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: s
     if (folder / "adapter").is_dir():
         from peft import PeftModel
 
-        backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
+        try:
+            backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
+        except Exception as error:
+            what = f"adapter cannot be read ({first_line(error)})"
+            raise RunError(what, where=str(folder), mend="rerun sensorium fit") from error
     kinds = sorted(set(config.inputs.values()) - {"table"})
     encoders = {kind: build_encoder(kind, folder / "encoders" / kind, dtype=torch.float32) for kind in kinds}
     model = MultimodalGPT(config, backbone, encoders)
     try:
         missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise RunError(
-            f"model.safetensors cannot be read ({reason})", where=str(folder), mend="rerun sensorium fit"
+            f"model.safetensors cannot be read ({first_line(error)})", where=str(folder), mend="rerun sensorium fit"
         ) from None
     own = model.own_state()
     lost = [name for name in missing if name in own]

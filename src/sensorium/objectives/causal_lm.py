@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from sensorium.data.collate import Batch
-from sensorium.models.multimodal_gpt import MultimodalGPT
 
 
-def causal_lm_loss(model: MultimodalGPT, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """The sum over supervised tokens, in nats; logits are computed at those places alone."""
+def causal_lm_loss(model: Callable[[Batch], Tensor], batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+    """The sum over supervised tokens, in nats; ``model`` gives logits (supervised, vocabulary) at those places alone."""
     return nn.functional.cross_entropy(model(batch), batch.answers, reduction="sum", label_smoothing=label_smoothing)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from sensorium.data.collate import Batch
 from sensorium.data.messages import TextPart
@@ -78,20 +81,39 @@ class Generate:
         likelihoods: dict[int, tuple[float, int]],
         progress: Progress | None,
     ) -> None:
-        """Score every choice behind the prompt, which is run once; the likeliest is the answer."""
+        """The likeliest choice is the answer."""
         choices = self.processor.settings.choices[question]
-        for batch in feed.batches([[row] for row in rows], choices=choices):
-            scores = answer_log_likelihoods(model, batch).view(len(batch.rows), len(choices)).cpu()
-            lengths = torch.bincount(batch.owners, minlength=batch.answers_count).view(scores.shape).cpu()
+        for found, scores, lengths in self._scored(model, feed, rows, choices):
             best = scores.softmax(1).max(1)
-            for i, row in enumerate(batch.rows):
+            for i, row in enumerate(found):
                 said[row] = (choices[int(best.indices[i])], float(best.values[i]))
-                target = str(feed.example(row).target)
-                if target in choices:
-                    right = choices.index(target)
+                target = feed.example(row).target
+                if target is not None and str(target) in choices:
+                    right = choices.index(str(target))
                     likelihoods[row] = (float(scores[i, right]), int(lengths[i, right]))
             if progress:
-                progress(len(batch.rows))
+                progress(len(found))
+
+    def _scored(
+        self, model: MultimodalGPT, feed: Feed, rows: list[int], choices: list[str]
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Rows, log P of every choice (rows, choices), and the choices' lengths in tokens (rows, choices).
+
+        The prompt is run once for all choices, but by a GPT that runs whole: it takes one answer a sequence.
+        """
+        groups = [[row] for row in rows]
+        if model.stack is not None:
+            for batch in feed.batches(groups, choices=choices):
+                shape = (len(batch.rows), len(choices))
+                yield batch.rows, answer_log_likelihoods(model, batch).view(shape).cpu(), _lengths(batch).view(shape)
+            return
+        scores, lengths = [], []
+        for choice in choices:
+            for batch in feed.batches(groups, answer=choice, trunk=False):
+                scores.append(answer_log_likelihoods(model, batch).cpu())
+                lengths.append(_lengths(batch))
+        shape = (len(choices), len(rows))
+        yield rows, torch.cat(scores).view(shape).T, torch.cat(lengths).view(shape).T
 
     def _decode(
         self,
@@ -116,7 +138,12 @@ class Generate:
         known = [row for row in rows if feed.example(row).target is not None]
         for batch in feed.batches(feed.groups(known)):
             scores = answer_log_likelihoods(model, batch).cpu().tolist()
-            lengths = torch.bincount(batch.owners, minlength=batch.answers_count).tolist()
+            lengths = _lengths(batch).tolist()
             for row, score, length in zip(batch.rows, scores, lengths, strict=True):
                 if length:  # a chat may end without an answer
                     likelihoods[row] = (score, length)
+
+
+def _lengths(batch: Batch) -> Tensor:
+    """Tokens of each answer of a batch (answers,)."""
+    return torch.bincount(batch.owners, minlength=batch.answers_count).cpu()

@@ -1,0 +1,59 @@
+"""Pretrained parts that cannot be used are said in one line, before anything is computed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from sensorium.errors import RecipeError, SensoriumError, first_line
+
+
+@contextmanager
+def part(key: str, name: str) -> Iterator[None]:
+    """Whatever a library raises while it opens ``model.KEY`` becomes a RecipeError that names it."""
+    try:
+        yield
+    except SensoriumError:
+        raise
+    except Exception as error:
+        mend = "give an asset's name, a folder with a whole model, or a hub id that can be reached"
+        raise RecipeError(f"cannot be opened ({first_line(error)})", where=f"model.{key}: {name}", mend=mend) from error
+
+
+def check_tokenizer(tokenizer: Any, backbone: nn.Module, name: str) -> None:
+    """RecipeError where the tokenizer knows tokens that the GPT does not."""
+    known = backbone.get_input_embeddings().num_embeddings  # type: ignore[operator, union-attr]
+    if len(tokenizer) > known:
+        raise RecipeError(
+            f"the tokenizer has {len(tokenizer):,} tokens, the GPT {known:,}",
+            where=f"model.backbone: {name}",
+            mend="give a folder whose tokenizer is the model's own",
+        )
+
+
+@torch.no_grad()
+def check_encoder(kind: str, encoder: nn.Module, name: str, image_size: int) -> None:
+    """Encode one blank item, so that a model of another kind, or of another picture size, is refused at once."""
+    blank = {
+        "image": torch.zeros(1, 3, image_size, image_size),
+        "audio": torch.zeros(1, 80, 100) if getattr(encoder, "whisper", False) else torch.zeros(1, 16_000),
+        "text": torch.ones(1, 4, dtype=torch.long),
+    }[kind]
+    was = encoder.training
+    try:
+        encoder.eval()(blank, torch.tensor([blank.shape[-1]]), torch.tensor([1]))
+    except Exception as error:
+        mend = "name a model of that kind"
+        if kind == "image":
+            mend += ", or set model.image_size to the size it was made for"
+        raise RecipeError(
+            f"does not encode {'an' if kind[0] in 'ai' else 'a'} {kind} ({first_line(error)})",
+            where=f"model.{kind}: {name}",
+            mend=mend,
+        ) from error
+    finally:
+        encoder.train(was)
