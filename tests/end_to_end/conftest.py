@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sensorium.assets import store
 from tests.end_to_end.commands import Said, call, sets, tiny
 from tests.small_data import mixed_table, questions_table
 from tests.tiny_parts import make
@@ -38,10 +39,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real cache's parts and tables, but a place of its own for the features that tests compute."""
+    folder = tmp_path_factory.mktemp("real")
+    for name in ("assets", "tables", "machine"):
+        (store.cache_root() / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(store.cache_root() / name)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    if not request.node.get_closest_marker("real"):
-        monkeypatch.setenv("SENSORIUM_CACHE", str(cache))
+def _own_cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = request.node.get_closest_marker("real") is not None
+    monkeypatch.setenv("SENSORIUM_CACHE", str(request.getfixturevalue("real_cache" if real else "cache")))
 
 
 @pytest.fixture(scope="session")

@@ -213,12 +213,12 @@ TABLES: dict[str, Case] = {
 
 PARTS: dict[str, Case] = {
     "no such folder": setting("no such folder", "model.backbone: ./gone", "asset's name", model__backbone="./gone"),
-    "an empty folder": part("backbone", {}, "cannot be opened"),
-    "a config that is no JSON": part("backbone", {"config.json": "{"}, "cannot be opened"),
-    "a config of no known kind": part("backbone", {"config.json": '{"model_type": "perceptron"}'}, "cannot be opened"),
+    "an empty folder": part("backbone", {}, "cannot be opened", "config.json"),
+    "a config that is no JSON": part("backbone", {"config.json": "{"}, "cannot be opened", "JSON"),
+    "a config of no known kind": part("backbone", {"config.json": '{"model_type": "perceptron"}'}, "cannot be opened", "`perceptron`"),
     "a model that asks to run code": part(
         "backbone", {"config.json": '{"model_type": "evil", "auto_map": {"AutoConfig": "x.Y", "AutoModelForCausalLM": "x.Z"}}',
-                     "x.py": "raise SystemExit('code was run')"}, "cannot be opened"),
+                     "x.py": "raise SystemExit('code was run')"}, "cannot be opened", "code of its own, which is never run"),
     "an encoder that is none": part("image", {"config.json": "[]"}, "no encoder there"),
     "a hub id without a network": setting("model.backbone", "someone/model", model__backbone="someone/model"),
     "an unknown asset": line("assets pull smollm", "smollm", "smollm2-135m-instruct"),
@@ -249,11 +249,20 @@ def no_tokenizer(place: Place) -> Said:
     return place.fit(model__backbone=place.folder / "part")
 
 
+def foreign_tokenizer(place: Place) -> Said:
+    shutil.copytree(place.parts["llama"], place.folder / "part")
+    words = json.loads((place.folder / "part/tokenizer.json").read_text())
+    words["added_tokens"].append({**words["added_tokens"][0], "id": 5000, "content": "<|more|>"})
+    place.write("part/tokenizer.json", json.dumps(words))
+    return place.fit(model__backbone=place.folder / "part")
+
+
 PARTS |= {
+    "a tokenizer of another GPT": (foreign_tokenizer, ["model.backbone", "tokens, the GPT", "tokenizer is the model's own"]),
     "half a weights file": (damaged_weights, ["model.backbone", "no causal language model"]),
-    "an encoder in the GPT's place": (pictures_as_a_gpt, ["model.backbone", "cannot be opened"]),
+    "an encoder in the GPT's place": (pictures_as_a_gpt, ["model.backbone", "no tokenizer"]),
     "a GPT in the encoder's place": (words_as_pictures, ["model.image", "does not encode an image"]),
-    "a GPT without a tokenizer": (no_tokenizer, ["tokenizer", "model.backbone"]),
+    "a GPT without a tokenizer": (no_tokenizer, ["holds no tokenizer", "model.backbone"]),
 }
 
 ALL = {"flag": FLAGS, "recipe": RECIPES, "table": TABLES, "part": PARTS}
@@ -305,7 +314,7 @@ RUNS: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "a damaged recipe": (spoilt("recipe.yaml", b"half"), "predict", ["recipe.yaml"]),
     "a damaged config": (spoilt("model/config.json", b"{"), "predict", ["config.json"]),
     "a damaged processor": (spoilt("model/processor_config.json", b"{}"), "predict", ["processor_config.json"]),
-    "no tokenizer": (spoilt("model/tokenizer.json", None), "predict", ["tokenizer"]),
+    "no tokenizer": (spoilt("model/tokenizer.json", None), "predict", ["tokenizer cannot be read"]),
     "half of the weights": (spoilt("model/model.safetensors", b"half"), "predict", ["model.safetensors"]),
     "weights of nothing": (spoilt("model/model.safetensors", b""), "predict", ["model.safetensors"]),
     "half of the GPT": (spoilt("model/backbone/model.safetensors", b"half"), "predict", ["backbone", "cannot be opened"]),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,50 @@ from sensorium.training.protocols import Progress, Say
 ENCODED_TOGETHER = 32
 
 
+@dataclass
+class Frozen:
+    """Something frozen that turns rows into features.
+
+    Attributes:
+        columns: the table's columns that it reads; key: of its weights and of every setting that changes features.
+        compute: row numbers -> features (positions, width) of each.
+        reads: whether a row has anything to read.
+    """
+
+    name: str
+    columns: list[str]
+    key: str
+    compute: Callable[[list[int]], list[Tensor]]
+    reads: Callable[[int], bool]
+
+    def of(
+        self, prepared: Prepared, rows: np.ndarray, recipe: Recipe, folder: Path, progress: Progress, say: Say
+    ) -> FeatureOf:
+        """Features of ``rows``, computed once; those of other rows when asked for; None where a row has nothing to read."""
+        there = [int(row) for row in rows if self.reads(int(row))]
+        hashes = [sha256_text("|".join(prepared.content(column, row) for column in self.columns)) for row in there]
+        with progress.task(f"features of {self.name}", len(set(hashes)), unit="items") as advance:
+            features: Features = cached_features(
+                folder,
+                self.key,
+                hashes,
+                lambda places: self.compute([there[place] for place in places]),
+                torch.float32,
+                recipe.training.cache_gigabytes * 1024**3,
+                lambda done, total: advance(done),
+                say=say,
+            )
+        places = {row: place for place, row in enumerate(there)}
+        seen = set(rows.tolist())
+
+        def lookup(row: int) -> Tensor | None:
+            if row in places:
+                return features[places[row]]
+            return None if row in seen or not self.reads(row) else self.compute([row])[0]
+
+        return lookup
+
+
 def encoder_features(
     parts: Parts, prepared: Prepared, recipe: Recipe, rows: np.ndarray, folder: Path, progress: Progress, say: Say
 ) -> dict[str, FeatureOf]:
@@ -30,71 +76,46 @@ def encoder_features(
 
     Late fusions with a frozen GPT also get its reading of the text, as the input ``gpt``.
     """
-    model, processor = parts.model, parts.processor
     if not recipe.training.cache_features:
         return {}
-    names = [name for name, kind in processor.settings.encoders.items() if kind != TABLE]
-    found = {}
-    for name in names:
-        kind = processor.settings.encoders[name]
-        key = feature_key(
-            weights_hash(model.encoders[kind]),
-            kind=kind,
-            fusion=recipe.model.fusion.tokens,
-            late=model.late,
-            size=recipe.model.image_size if kind == "image" else recipe.model.max_text_tokens,
-        )
-        found[name] = _stored(
-            prepared,
-            name,
-            rows,
-            key,
-            _encode(model, processor, prepared, name),
-            torch.float32,
-            folder,
-            recipe,
-            progress,
-            say,
-        )
+    model, processor = parts.model, parts.processor
+    frozen = [_encoder(parts, prepared, name) for name, kind in processor.settings.encoders.items() if kind != TABLE]
     if model.late and model.config.reads_text and model.trunk_depth == model.config.backbone_layers:
-        key = feature_key(weights_hash(model.backbone), kind=GPT, limit=recipe.model.max_text_tokens)
-        found[GPT] = _stored(
-            prepared, GPT, rows, key, _read(model, processor, prepared), torch.float32, folder, recipe, progress, say
-        )
-    return found
+        frozen.append(_reader(parts, prepared))
+    return {part.name: part.of(prepared, rows, recipe, folder, progress, say) for part in frozen}
 
 
-def _stored(
-    prepared: Prepared,
-    name: str,
-    rows: np.ndarray,
-    key: str,
-    compute: Callable[[list[int]], list[Tensor]],
-    dtype: torch.dtype,
-    folder: Path,
-    recipe: Recipe,
-    progress: Progress,
-    say: Say,
-) -> FeatureOf:
-    texts = prepared.schema.inputs
-    columns = [n for n, kind in texts.items() if kind == "text"] if name == GPT else [name]
-    there = [
-        int(row) for row in rows if any(prepared.rows[int(row)].inputs.get(column) is not None for column in columns)
-    ]
-    hashes = [sha256_text("|".join(prepared.content(column, row) for column in columns)) for row in there]
-    with progress.task(f"features of {name}", len(set(hashes)), unit="items") as advance:
-        features: Features = cached_features(
-            folder,
-            key,
-            hashes,
-            lambda places: compute([there[place] for place in places]),
-            dtype,
-            recipe.training.cache_gigabytes * 1024**3,
-            lambda done, total: advance(done),
-            say=say,
-        )
-    places = {row: place for place, row in enumerate(there)}
-    return lambda row: features[places[row]] if row in places else None
+def _encoder(parts: Parts, prepared: Prepared, name: str) -> Frozen:
+    model, processor, settings = parts.model, parts.processor, parts.processor.settings
+    kind = settings.encoders[name]
+    of_kind = {
+        "image": [settings.image_size, settings.image_mean, settings.image_std],
+        "audio": [settings.audio_values, settings.max_seconds],
+        "text": [settings.max_text_tokens, _identity(processor.text_tokenizer)],
+    }
+    late = "late" if model.late else settings.fusion["tokens"]
+    key = feature_key(weights_hash(model.encoders[kind]), kind=kind, positions=late, settings=of_kind[kind])
+    compute = _encode(model, processor, prepared, name)
+    return Frozen(name, [name], key, compute, lambda row: prepared.rows[row].inputs.get(name) is not None)
+
+
+def _reader(parts: Parts, prepared: Prepared) -> Frozen:
+    """The GPT's own reading; column names are part of what it reads where there are several."""
+    model, processor = parts.model, parts.processor
+    limit, tokenizer = processor.settings.max_text_tokens, _identity(processor.tokenizer)
+    key = feature_key(weights_hash(model.backbone), kind=GPT, limit=limit, tokenizer=tokenizer, columns=processor.texts)
+
+    def reads(row: int) -> bool:
+        return bool(processor.sequence([_only_text(prepared, processor, row)]).ids)
+
+    return Frozen(GPT, processor.texts, key, _read(model, processor, prepared), reads)
+
+
+def _identity(tokenizer: Any) -> str:
+    """A hash of a tokenizer's content."""
+    return sha256_text(
+        tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else repr(tokenizer)
+    )
 
 
 def _encode(

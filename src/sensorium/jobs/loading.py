@@ -20,8 +20,24 @@ def part(key: str, name: str) -> Iterator[None]:
     except SensoriumError:
         raise
     except Exception as error:
+        cause = first_line(error)
+        if "trust_remote_code" in str(error):
+            cause = "it brings code of its own, which is never run"
         mend = "give an asset's name, a folder with a whole model, or a hub id that can be reached"
-        raise RecipeError(f"cannot be opened ({first_line(error)})", where=f"model.{key}: {name}", mend=mend) from error
+        raise RecipeError(f"cannot be opened ({cause})", where=f"model.{key}: {name}", mend=mend) from error
+
+
+def open_tokenizer(folder: str, key: str) -> Any:
+    """The tokenizer of a model's folder or hub id. RecipeError where it has none."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    with part(key, folder):
+        AutoConfig.from_pretrained(folder, trust_remote_code=False)  # says more than a tokenizer that is not found
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        mend = "copy the tokenizer's files beside the model's"
+        raise RecipeError("holds no tokenizer that can be read", where=f"model.{key}: {folder}", mend=mend) from error
 
 
 def check_tokenizer(tokenizer: Any, backbone: nn.Module, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from sensorium import assets
 from sensorium.errors import RecipeError
-from sensorium.jobs.loading import check_encoder, check_tokenizer, part
+from sensorium.jobs.loading import check_encoder, check_tokenizer, open_tokenizer, part
 from sensorium.jobs.prepare import Prepared
 from sensorium.modalities.table import TableCodec
 from sensorium.models.backbone import adapt_backbone, entry_layer, load_backbone, open_stack
@@ -56,7 +57,21 @@ def resolve(name: str, key: str) -> str:
         raise RecipeError(
             "no such folder", where=f"model.{key}: {name}", mend="give an asset's name, a model's folder or a hub id"
         )
-    return name
+    return _from_hub(name, key)
+
+
+def _from_hub(name: str, key: str) -> str:
+    """The local snapshot of a hub id; weights as safetensors, never code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"])
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        near = difflib.get_close_matches(name, [*assets.CATALOGUE], n=1)
+        mend = f"did you mean {near[0]}?" if near else f"assets: {', '.join(assets.CATALOGUE)}; or a folder"
+        what = f"neither an asset nor a folder, and no hub gives it ({type(error).__name__})"
+        raise RecipeError(what, where=f"model.{key}: {name}", mend=mend) from None
 
 
 def build(recipe: Recipe, prepared: Prepared) -> Parts:
@@ -150,10 +165,8 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
     if schema.task == "classify" and not schema.classes:
         numbers = np.fromiter(prepared.chunks(str(schema.target), prepared.splits.train), dtype=np.float64)
         settings.target_mean, settings.target_scale = float(numbers.mean()), float(numbers.std() or 1.0)
-    with part("backbone", folders["backbone"]):
-        tokenizer = AutoTokenizer.from_pretrained(folders["backbone"], trust_remote_code=False)
-    with part("text", folders.get("text", "")):
-        words = AutoTokenizer.from_pretrained(folders["text"], trust_remote_code=False) if "text" in folders else None
+    tokenizer = open_tokenizer(folders["backbone"], "backbone")
+    words = open_tokenizer(folders["text"], "text") if "text" in folders else None
     processor = Processor(settings, tokenizer, words, prepared.read_media)
     if schema.task == "generate":
         settings.choices = choices(processor, prepared, recipe)

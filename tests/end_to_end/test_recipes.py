@@ -1,0 +1,135 @@
+"""Every recipe and every command of the README runs, made small by overrides."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sensorium.evaluation.schema import validated
+from sensorium.jobs import demo
+from sensorium.recipe import Recipe
+from tests.end_to_end.commands import call, done, sets, tiny
+from tests.small_data import COLOURS, mixed_table, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+REAL = {"emoji", "emoji-ask", "spoken-digits"}  # bundled data; the others are a user's own and are made here
+LAST = {"model.fusion.from_layer": 2, "training.max_steps": 2, "training.workers": 0, "data.max_rows": 60}
+
+
+def marked(path: Path) -> Any:
+    real = Recipe.load(path).data.source in REAL
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.real] if real else [])
+
+
+def own_data(recipe: Recipe) -> None:
+    """What the recipe expects of its user, here."""
+    source = Path(str(recipe.data.source))
+    if recipe.data.format == "imagefolder":
+        rng = np.random.default_rng(0)
+        for colour in COLOURS:
+            (source / colour).mkdir(parents=True)
+            for i in range(12):
+                (source / colour / f"{i}.png").write_bytes(picture(colour, rng))
+    elif str(source) not in REAL:
+        table = mixed_table(Path(), rows=60)
+        table.write_text(re.sub(r"\by$", "label", table.read_text(), count=1, flags=re.MULTILINE))
+        table.rename(source)
+
+
+def small(recipe: Recipe, parts: dict[str, Path]) -> dict[str, object]:
+    """Overrides that leave the recipe's kind of job as it is: tiny parts, few rows, two steps."""
+    found = tiny(parts) | LAST
+    if recipe.model.text:
+        found["model.text"] = parts["bert"]
+    if recipe.model.fusion.kind not in ("tokens", "cross_attention") or not recipe.model.fusion.from_layer:
+        del found["model.fusion.from_layer"]
+    return found
+
+
+def test_there_are_five_recipes() -> None:
+    """A new one is run by the test below by itself; say here that it was meant."""
+    assert [path.stem for path in RECIPES] == [
+        "emoji-ask", "emoji-group", "photo-folder", "spoken-digits", "table-mixed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", map(marked, RECIPES))
+def test_every_recipe_runs(
+    path: Path, parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.load(path)
+    own_data(recipe)
+    words = sets(small(recipe, parts), {"evaluation.max_rows": 20})
+    found = json.loads(done("fit", path, *words, "--json").out)
+    assert found["run"] == recipe.output and (tmp_path / recipe.output / "report.html").is_file()
+    validated(found["metrics"])
+    ran = Recipe.load(tmp_path / recipe.output / "recipe.yaml")
+    assert ran.model.fusion.kind == recipe.model.fusion.kind and ran.model.adapt == recipe.model.adapt
+
+
+def test_the_demo_is_the_recipe() -> None:
+    """`sensorium demo` does the main recipe's job, with smaller pictures and a time limit."""
+    ask, shown = Recipe.load(ROOT / "recipes/emoji-ask.yaml"), Recipe.parse(demo.EMOJI_ASK)
+    assert (shown.task, shown.data.source) == (ask.task, ask.data.source)
+    assert (shown.model.fusion.kind, shown.model.adapt) == (ask.model.fusion.kind, ask.model.adapt)
+
+
+# -- README ----------------------------------------------------------------------------------------
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.real
+def test_the_readme_in_order(
+    parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python and its commands, one after another in one folder, as a reader would; only `make` and pip are not run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    little = tiny(parts) | {"training.max_steps": 2, "data.max_rows": 60, "evaluation.max_rows": 20}
+    patch_demo(monkeypatch, parts)
+    code = [block for block in blocks("python") if "load_digits" in block]
+    assert len(code) == 1
+    (tmp_path / "make_listings.py").write_text(code[0])
+    ran = 0
+    for line in "".join(blocks("console")).splitlines():
+        words = shlex.split(line.removeprefix("$ "))
+        if words[0] == "python":
+            exec(compile((tmp_path / words[1]).read_text(), words[1], "exec"), {"__name__": "__main__"})
+        elif words[0] == "sensorium":
+            recipes = [Recipe.load(word) for word in words if word.endswith(".yaml")]
+            more = sets(small(recipes[0], parts) | {"evaluation.max_rows": 20} if recipes else little)
+            said = call(*words[1:], *(more if words[1] == "fit" else []))
+            assert said.code == 0, f"{line}: {said.err[-2000:]}"
+            ran += 1
+        else:
+            assert words[0] in ("make", "pip", "python3"), f"a kind of command that no test runs: {line}"
+    assert ran >= 7 and (tmp_path / "answers.csv").is_file()
+    for block in blocks("python"):
+        if "sensorium.load" in block:
+            exec(compile(block, "README", "exec"), {"__name__": "__main__"})
+
+
+def patch_demo(monkeypatch: pytest.MonkeyPatch, parts: dict[str, Path]) -> None:
+    """`sensorium demo` with tiny parts and few rows."""
+    shown = demo.EMOJI_ASK
+    model = {**shown["model"], "backbone": str(parts["llama"]), "image": str(parts["vit"]), "image_size": 32}
+    model["fusion"] = {**shown["model"]["fusion"], "from_layer": 2}
+    little = {
+        "data": {**shown["data"], "max_rows": 60},
+        "model": model,
+        "training": {**shown["training"], "max_steps": 2},
+        "evaluation": {"bootstrap": 100, "max_rows": 20, "max_new_tokens": 4},
+    }
+    monkeypatch.setattr(demo, "EMOJI_ASK", shown | little)
