@@ -55,12 +55,12 @@ class Results:
         write_json(self.path, {"about": about(), "settings": self.settings, "results": self.values})
         return value
 
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """The value of ``key``, made now unless an earlier call made it."""
+    def once(self, key: str, make: Callable[..., Any], *given: Any) -> Any:
+        """The value of ``key``: what an earlier call kept, else ``make(*given)``."""
         if key in self.values:
             return self.values[key]
         print(f"{datetime.now():%H:%M:%S} {key} …", flush=True)
-        return self.keep(key, make())
+        return self.keep(key, make(*given))
 
     def write_table(self, text: str) -> None:
         """``NAME.md``, and the same on the screen."""

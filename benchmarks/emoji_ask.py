@@ -26,7 +26,7 @@ def measure(args: argparse.Namespace) -> Results:
     small = {key: value for key, value in given.items() if value is not None}
     results = Results(args.results, "emoji_ask", {"recipe": "emoji-ask", "set": small})
     for seed in args.seeds:
-        results.once(f"seed {seed}", lambda s=seed: one(small, args.runs / f"seed-{s}", s))
+        results.once(f"seed {seed}", one, small, args.runs / f"seed-{seed}", seed)
         gc.collect()
     return results
 

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.common import RESULTS, ROOT, Results, clean_environment, integers, mean, percent, table
-from benchmarks.runs import recipe_of, right, run_of
+from benchmarks.references import REFERENCES, probes
+from benchmarks.runs import packed, recipe_of, right, run_of, unpacked
 
 RECIPE = "emoji-group"
 TARGETS = ("group", "subgroup")
@@ -49,7 +50,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "attention": {"model.fusion": {"kind": "attention", "width": 256}},
 }
 FUSIONS = tuple(name for name in VARIANTS if "only" not in name)
-REFERENCES = {"image": ("picture",), "MiniLM name": ("name",), "image + MiniLM name": ("name", "picture")}
 WITHHELD = ("weighted", "attention")  # fusions that are measured with a modality missing
 FOLDS = 5
 
@@ -64,19 +64,16 @@ def measure_table(args: argparse.Namespace) -> None:
     results = Results(args.results, "fusion_table", settings(args))
     for target in args.targets:
         for seed in args.seeds:
-            results.once(f"reference/{target}/{seed}", lambda t=target, s=seed: references(args, t, s))
+            results.once(f"reference/{target}/{seed}", references, args, target, seed)
             for variant in args.variants:
-                recipe = variant_recipe(args, variant, target, seed)
-                results.once(
-                    f"{variant}/{target}/{seed}",
-                    lambda r=recipe, v=variant: summary(run_of(r, keep_model="only" in v or v in WITHHELD)),
-                )
+                results.once(f"{variant}/{target}/{seed}", one_run, args, variant, target, seed)
                 gc.collect()
     results.write_table(table_text(results, args))
 
 
-def summary(run: dict[str, Any]) -> dict[str, Any]:
-    """What the table needs of a run."""
+def one_run(args: argparse.Namespace, variant: str, target: str, seed: int) -> dict[str, Any]:
+    """What the table needs of a run; models that are asked again, with a modality withheld, are kept."""
+    run = run_of(variant_recipe(args, variant, target, seed), keep_model=variant in WITHHELD)
     accuracy = run["metrics"]["after"]["accuracy"]
     others = {key: run[key] for key in ("validation", "training_seconds", "job_seconds")}
     return {"accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"], **others}
@@ -94,18 +91,17 @@ def table_text(results: Results, args: argparse.Namespace) -> str:
         for target in args.targets:
             found = [_cell(results, name, target, seed) for seed in args.seeds]
             cells += [percent([f["accuracy"] for f in found]), percent([f["validation"] for f in found])]
-        seconds = [_cell(results, name, t, s).get("training_seconds") for t in args.targets for s in args.seeds]
-        rows.append([*cells, f"{mean(seconds):.0f}" if all(s is not None for s in seconds) else ""])
+        runs = [_cell(results, name, target, seed) for target in args.targets for seed in args.seeds]
+        timed = all("training_seconds" in run for run in runs)
+        rows.append([*cells, f"{mean(run['training_seconds'] for run in runs):.0f}" if timed else ""])
     head = [
         "accuracy, %",
         *(f"{target}, {part}" for target in args.targets for part in ("test", "validation")),
         "training, s",
     ]
     text = f"# Picture and name of an emoji: {' and '.join(args.targets)}\n\n" + table(head, rows)
-    return (
-        text
-        + f"\nMean ± standard deviation over seeds {', '.join(map(str, args.seeds))} (of split and training); splits grouped by concept.\n"
-    )
+    seeds = ", ".join(map(str, args.seeds))
+    return f"{text}\nMean ± standard deviation over seeds {seeds} (of split and training); splits grouped by concept.\n"
 
 
 def _cell(results: Results, name: str, target: str, seed: int) -> dict[str, Any]:
@@ -126,40 +122,6 @@ def references(args: argparse.Namespace, target: str, seed: int) -> dict[str, di
     }
 
 
-def probes(recipe: Any) -> dict[str, dict[str, Any]]:
-    """Each reference on the features of ``recipe``'s encoders: ``right`` on the test rows ``rows``, ``validation``."""
-    from sensorium import assets
-    from sensorium.evaluation.baselines import Known, linear_probe
-    from sensorium.jobs.features import encoder_features
-    from sensorium.jobs.parts import build
-    from sensorium.jobs.prepare import described, prepare
-    from sensorium.training.progress import make_progress
-
-    progress = make_progress()
-    prepared = prepare(recipe, progress)
-    recipe = described(recipe, prepared.schema)
-    parts = build(recipe, prepared)
-    splits = prepared.splits
-    rows = np.concatenate([splits.train, splits.validation, splits.test])
-    folder = assets.cache_root() / "features"
-    cached = encoder_features(parts, prepared, recipe, rows, folder, progress, progress)
-
-    def known(part: np.ndarray, inputs: tuple[str, ...]) -> Known:
-        vectors = [np.stack([cached[name](int(row))[0].float().numpy() for row in part]) for name in inputs]  # type: ignore[index]
-        return Known(prepared.cells(str(prepared.schema.target), part), np.concatenate(vectors, 1))
-
-    found = {}
-    for name, inputs in REFERENCES.items():
-        train, validation, test = (known(part, inputs) for part in (splits.train, splits.validation, splits.test))
-        both = np.concatenate([validation.features, test.features])  # type: ignore[list-item]
-        names, probabilities, note = linear_probe(train, validation, both)
-        answers = [names[i] for i in probabilities.argmax(1)]
-        n = len(validation.targets)
-        hits = [float(a == str(t)) for a, t in zip(answers, [*validation.targets, *test.targets], strict=True)]
-        found[name] = {"rows": splits.test.tolist(), "right": hits[n:], "validation": mean(hits[:n]), "note": note}
-    return found
-
-
 # -- the one comparison ----------------------------------------------------------------------------
 
 
@@ -176,11 +138,10 @@ def measure_final(args: argparse.Namespace) -> None:
         ours, theirs = np.zeros(len(concepts)), np.zeros(len(concepts))
         seen = np.zeros(len(concepts), dtype=bool)
         for fold in range(FOLDS):
-            found = results.once(
-                f"{target}/fold-{fold}", lambda t=target, f=fold: one_fold(args, path, fusion, reference, t, f)
-            )
+            found = results.once(f"{target}/fold-{fold}", one_fold, args, path, fusion, reference, target, fold)
             gc.collect()
-            ours[found["rows"]], theirs[found["rows"]], seen[found["rows"]] = found["fusion"], found["reference"], True
+            tested = unpacked(found["rows"])
+            ours[tested], theirs[tested], seen[tested] = unpacked(found["fusion"]), unpacked(found["reference"]), True
         gap = paired_bootstrap(
             theirs[seen], ours[seen], n_resamples=10_000, clusters=[c for c, s in zip(concepts, seen) if s]
         )
@@ -253,7 +214,7 @@ def one_fold(
     theirs = probes(recipe_of_split({**overrides, **_plain_late(args)}, folder))[reference]
     if ours["row"] != theirs["rows"]:
         raise SystemExit("fusion and reference answered different rows")
-    return {"rows": ours["row"], "fusion": right(ours), "reference": theirs["right"]}
+    return {"rows": packed(ours["row"]), "fusion": packed(right(ours)), "reference": packed(theirs["right"])}
 
 
 def _plain_late(args: argparse.Namespace) -> dict[str, Any]:
@@ -279,8 +240,7 @@ def measure_withheld(args: argparse.Namespace) -> None:
             for left, column in (("image only", "picture"), ("text only", "name")):
                 found = [
                     results.once(
-                        f"{variant}/{target}/{seed}/{column} alone",
-                        lambda v=variant, t=target, s=seed, c=column: answer_with(args, v, t, s, c),
+                        f"{variant}/{target}/{seed}/{column} alone", answer_with, args, variant, target, seed, column
                     )
                     for seed in args.seeds
                 ]

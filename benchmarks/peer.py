@@ -104,7 +104,8 @@ class Peer(nn.Module):
 
     def __init__(self, lm: nn.Module, projector: Projector, supervised_only: bool) -> None:
         super().__init__()
-        self.lm, self.projector, self.supervised_only = lm, projector, supervised_only
+        self.lm: Any = lm
+        self.projector, self.supervised_only = projector, supervised_only
 
     def forward(
         self, input_ids: Tensor, labels: Tensor, slots: Tensor, attention_mask: Tensor, features: Tensor

@@ -58,3 +58,13 @@ def predictions(folder: Path) -> dict[str, list[Any]]:
 def right(rows: Mapping[str, Sequence[Any]]) -> list[float]:
     """1 where the tuned model's answer is the target."""
     return [float(a == b) for a, b in zip(rows["target"], rows["after"], strict=True)]
+
+
+def packed(numbers: Sequence[float]) -> str:
+    """Whole numbers as one line of text: a file of results is read by people too."""
+    return " ".join(str(int(number)) for number in numbers)
+
+
+def unpacked(text: str) -> list[int]:
+    """What ``packed`` made."""
+    return [int(number) for number in text.split()]

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks import peer as peers
@@ -15,7 +14,7 @@ from benchmarks.curves import Clock, PeakMemory, Watch
 from benchmarks.runs import recipe_of
 from sensorium import assets
 from sensorium.jobs.features import encoder_features, summaries
-from sensorium.jobs.job import Job
+from sensorium.jobs.job import Job, rows_to_encode
 from sensorium.jobs.parts import build
 from sensorium.jobs.prepare import Prepared, described, fixed_choice, prepare
 from sensorium.models.decoding import answer_log_likelihoods
@@ -177,7 +176,7 @@ def peer_parts(
     splits = prepared.splits
     validation = fixed_choice(splits.validation, recipe.evaluation.validation_rows)
     test = fixed_choice(splits.test, recipe.evaluation.max_rows)
-    rows = np.concatenate([splits.train, validation, test])  # as a whole job would need them, on both sides
+    rows = rows_to_encode(splits, validation, test)  # as a whole job needs them, on both sides
     features = encoder_features(parts, prepared, recipe, rows, assets.cache_root() / "features", progress, progress)
     statistics = summaries(features, splits.train)["picture"]
     folder, tokenizer = str(parts.folders["backbone"]), parts.processor.tokenizer

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, Results, clean_environment, integers, interval, mean, percent, table
-from benchmarks.runs import recipe_of, right, run_of
+from benchmarks.runs import packed, recipe_of, right, run_of, unpacked
 
 INPUTS: dict[str, dict[str, str]] = {
     "picture": {"picture": "image"},
@@ -33,7 +33,7 @@ def measure(args: argparse.Namespace) -> Results:
         for name, inputs in INPUTS.items():
             overrides = {"data.inputs": inputs, "evaluation.baselines": False, **small}
             folder = args.runs / name.replace(" ", "") / f"seed-{seed}"
-            results.once(f"{name}/{seed}", lambda o=overrides, f=folder, s=seed: one(o, f, s))
+            results.once(f"{name}/{seed}", one, overrides, folder, seed)
             gc.collect()
     return results
 
@@ -45,8 +45,8 @@ def one(overrides: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
         "accuracy": run["metrics"]["after"]["accuracy"],
         "validation": run["validation"],
         "training_seconds": run["training_seconds"],
-        "rows": run["rows"]["row"],
-        "right": right(run["rows"]),
+        "rows": packed(run["rows"]["row"]),
+        "right": packed(right(run["rows"])),
     }
 
 
@@ -76,7 +76,7 @@ def gain(results: Results, name: str, seed: int) -> str:
     single, both = results[f"{name}/{seed}"], results[f"{BOTH}/{seed}"]
     if single["rows"] != both["rows"]:
         raise SystemExit("the runs of a seed answered different rows")
-    found = paired_bootstrap(single["right"], both["right"], n_resamples=10_000)
+    found = paired_bootstrap(unpacked(single["right"]), unpacked(both["right"]), n_resamples=10_000)
     return f"{100 * found.value:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 

@@ -82,16 +82,14 @@ def measure_rates(results: Results, args: argparse.Namespace, overrides: dict[st
     """Time a few steps of every variant, and bare matrix products of the model's shapes."""
     shared = {"overrides": overrides, "steps": args.rate_steps, "seed": args.seeds[0]}
     for name, setup in PEER_RATES.items():
-        results.once(f"rate/{name}", lambda s=setup: in_process({"what": "peer_rate", "setup": s, **shared}))
+        results.once(f"rate/{name}", in_process, {"what": "peer_rate", "setup": setup, **shared})
     for name, more in OUR_RATES.items():
-        results.once(
-            f"rate/{name}",
-            lambda m=more: in_process({**shared, "what": "sensorium_rate", "overrides": {**overrides, **m}}),
-        )
+        task = {**shared, "what": "sensorium_rate", "overrides": {**overrides, **more}}
+        results.once(f"rate/{name}", in_process, task)
     for name in ("Trainer + PEFT as they come", list(OUR_RATES)[-1]):
         found = results[f"rate/{name}"]
         task = {"what": "bare_rate", "tokens": found["tokens"], "supervised": found["supervised"]}
-        results.once(f"bare/{name}", lambda t=task: in_process(t))
+        results.once(f"bare/{name}", in_process, task)
 
 
 def measure_runs(results: Results, args: argparse.Namespace, overrides: dict[str, Any]) -> None:
@@ -107,7 +105,7 @@ def measure_runs(results: Results, args: argparse.Namespace, overrides: dict[str
                 steps = peer_steps(args.peer_epochs, args.max_minutes, pace)
                 schedule = {"steps": steps, "learning_rate": args.peer_learning_rate}
                 task |= {"what": "peer_job", "setup": setup, "schedule": schedule}
-            results.once(f"run/{side}/{seed}", lambda t=task: in_process(t))
+            results.once(f"run/{side}/{seed}", in_process, task)
 
 
 def peer_setup(results: Results, side: str) -> dict[str, Any]:
@@ -188,7 +186,7 @@ def page(results: Results, seeds: list[int]) -> str:
     return "\n".join([*parts, rates_table(results), flops_table(results)])
 
 
-def compared(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float | None]:
+def compared(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     """Seconds of each side to the peer's best validation loss, and their ratio (None where it was not reached)."""
     if ours["tokens"] != theirs["tokens"]:
         raise SystemExit(f"the sides were measured on {ours['tokens']} and {theirs['tokens']} tokens")

@@ -84,18 +84,14 @@ def fit(cache: Path, data: Path, target: str, folder: Path, settings: dict[str, 
 
 
 @pytest.fixture(scope="session")
-def classifier(
-    tmp_path_factory: pytest.TempPathFactory, cache: Path, parts: dict[str, Path], mixed: Path
-) -> Trained:
+def classifier(tmp_path_factory: pytest.TempPathFactory, cache: Path, parts: dict[str, Path], mixed: Path) -> Trained:
     """A tiny run that classifies the mixed table. Tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "classifier"
     return fit(cache, mixed, "y", folder, tiny(parts, **CLASSIFY))
 
 
 @pytest.fixture(scope="session")
-def answerer(
-    tmp_path_factory: pytest.TempPathFactory, cache: Path, parts: dict[str, Path], questions: Path
-) -> Trained:
+def answerer(tmp_path_factory: pytest.TempPathFactory, cache: Path, parts: dict[str, Path], questions: Path) -> Trained:
     """A tiny LoRA run that answers questions about pictures; the parts it was made from are gone. Tests only read it."""
     folder = tmp_path_factory.mktemp("runs")
     shutil.copytree(parts["llama"].parent, folder / "parts")

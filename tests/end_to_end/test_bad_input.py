@@ -102,7 +102,12 @@ def part(key: str, files: dict[str, str | bytes], *said: str) -> Case:
 
 
 GOOD = "data: {source: t.csv, target: label}\n"
-MANY = "\n".join(["words,when,part,label", *(f"thing {i},2024-01-{i % 28 + 1:02d},{['train', 'test'][i % 2]},{i % 3}" for i in range(30))])
+MANY = "\n".join(
+    [
+        "words,when,part,label",
+        *(f"thing {i},2024-01-{i % 28 + 1:02d},{['train', 'test'][i % 2]},{i % 3}" for i in range(30)),
+    ]
+)
 
 FLAGS: dict[str, Case] = {
     "nothing to fit": line("fit", "nothing to fit", "--data FILE and --target COLUMN"),
@@ -151,7 +156,8 @@ RECIPES: dict[str, Case] = {
     "a layer that is not there": setting("4 layers", "layers", model__adapt__layers=9),
     "an entry behind the last layer": setting("4 layers", "from_layer: 7", model__fusion__from_layer=7),
     "weights of classes without classes": setting(
-        "class_weights", "class_weights: none", target="size", training__class_weights="balanced", data__inputs="{size: number, words: text}"),
+        "class_weights", "class_weights: none", target="size", training__class_weights="balanced",
+        data__inputs="{size: number, words: text}"),
     "no encoder for pictures": (lambda place: (place.pictures(), place.fit(model__image="null"))[1], ["model.image", "name an encoder"]),
 }  # fmt: skip
 
@@ -258,7 +264,10 @@ def foreign_tokenizer(place: Place) -> Said:
 
 
 PARTS |= {
-    "a tokenizer of another GPT": (foreign_tokenizer, ["model.backbone", "tokens, the GPT", "tokenizer is the model's own"]),
+    "a tokenizer of another GPT": (
+        foreign_tokenizer,
+        ["model.backbone", "tokens, the GPT", "tokenizer is the model's own"],
+    ),
     "half a weights file": (damaged_weights, ["model.backbone", "no causal language model"]),
     "an encoder in the GPT's place": (pictures_as_a_gpt, ["model.backbone", "no tokenizer"]),
     "a GPT in the encoder's place": (words_as_pictures, ["model.image", "does not encode an image"]),
@@ -317,7 +326,11 @@ RUNS: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "no tokenizer": (spoilt("model/tokenizer.json", None), "predict", ["tokenizer cannot be read"]),
     "half of the weights": (spoilt("model/model.safetensors", b"half"), "predict", ["model.safetensors"]),
     "weights of nothing": (spoilt("model/model.safetensors", b""), "predict", ["model.safetensors"]),
-    "half of the GPT": (spoilt("model/backbone/model.safetensors", b"half"), "predict", ["backbone", "cannot be opened"]),
+    "half of the GPT": (
+        spoilt("model/backbone/model.safetensors", b"half"),
+        "predict",
+        ["backbone", "cannot be opened"],
+    ),
     "half of the adapter": (spoilt("model/adapter/adapter_model.safetensors", b"half"), "predict", ["adapter"]),
     "no adapter config": (spoilt("model/adapter/adapter_config.json", None), "predict", ["adapter"]),
     "half of an encoder": (spoilt("model/encoders/image/model.safetensors", b"half"), "predict", ["image"]),
@@ -343,8 +356,14 @@ def test_a_damaged_run_is_one_line(name: str, classifier: Trained, tmp_path: Pat
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
 def test_data_that_lack_a_column(verb: str, classifier: Trained, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("picture,sound,word,size,shop,y\n" + ",,a red thing,1,north,red\n" * 5)
-    words = ["predict", classifier.folder, "--out", tmp_path / "o.csv"] if verb == "predict" else ["evaluate", classifier.folder]
-    one_clear_line(call(*words, "--data", tmp_path / "other.csv"), ["no column words", "other.csv", "did you mean word?"])
+    words = (
+        ["predict", classifier.folder, "--out", tmp_path / "o.csv"]
+        if verb == "predict"
+        else ["evaluate", classifier.folder]
+    )
+    one_clear_line(
+        call(*words, "--data", tmp_path / "other.csv"), ["no column words", "other.csv", "did you mean word?"]
+    )
 
 
 def test_a_run_is_no_file(little_file: Path, place: Place) -> None:
@@ -492,22 +511,31 @@ def test_malformed_lines_are_set_aside(place: Place) -> None:
     assert all(line["reason"] for line in lines)
 
 
+ANSWER = {"role": "assistant", "content": "y"}
+
+
+def shows(**part_: Any) -> list[dict[str, Any]]:
+    """A chat whose user shows one part."""
+    return [{"role": "user", "content": [part_]}, ANSWER]
+
+
 BAD_CHATS: dict[str, tuple[Any, str]] = {
     "no list": ("hello", "messages"),
     "no turns": ([], ""),
-    "an unknown role": ([{"role": "robot", "content": "x"}, {"role": "assistant", "content": "y"}], "unknown role 'robot'"),
+    "an unknown role": ([{"role": "robot", "content": "x"}, ANSWER], "unknown role 'robot'"),
     "no answer": ([{"role": "user", "content": "x"}], ""),
-    "a tool call": ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [{}]}], "tool calls"),
-    "an unknown part": ([{"role": "user", "content": [{"type": "video", "video": "v"}]}, {"role": "assistant", "content": "y"}], "'video'"),
-    "a picture that is gone": (
-        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "gone.png"}}]}, {"role": "assistant", "content": "y"}], "no such file"),
-    "a picture on the net": (
-        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x.org/a.png"}}]}, {"role": "assistant", "content": "y"}], "not opened"),
+    "a tool call": ([{"role": "user", "content": "x"}, {**ANSWER, "tool_calls": [{}]}], "tool calls"),
+    "an unknown part": (shows(type="video", video="v"), "'video'"),
+    "a picture that is gone": (shows(type="image_url", image_url={"url": "gone.png"}), "no such file"),
+    "a picture on the net": (shows(type="image_url", image_url={"url": "http://x.org/a.png"}), "not opened"),
 }  # fmt: skip
 
 
 def test_bad_chats_are_set_aside(place: Place) -> None:
-    good = [[{"role": "user", "content": f"is {i} odd?"}, {"role": "assistant", "content": "yes" if i % 2 else "no"}] for i in range(20)]
+    good = [
+        [{"role": "user", "content": f"is {i} odd?"}, {"role": "assistant", "content": "yes" if i % 2 else "no"}]
+        for i in range(20)
+    ]
     chats = [*good, *(messages for messages, _ in BAD_CHATS.values())]
     place.write("c.jsonl", "".join(json.dumps({"messages": messages}) + "\n" for messages in chats))
     said = place.fit(data="c.jsonl", target=None, data__format="chat")

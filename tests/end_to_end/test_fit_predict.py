@@ -167,7 +167,9 @@ def test_predict_writes_a_file(request: pytest.FixtureRequest, name: str, suffix
     said = done("predict", trained.folder, "--data", trained.data, "--out", out)
     count = len(rows_of(trained.data))
     assert said.out.splitlines()[-1] == f"{count} rows answered in {out}"
-    frame = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}[suffix](out)
+    frame = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}[suffix](
+        out
+    )
     assert list(frame.columns) == ["row", "place", "prediction", "probability", "problem"]
     assert list(frame["row"]) == list(range(count)) and frame["problem"].isna().all()
     expected = answers_in(trained.folder).to_pandas().set_index("row")["after"]
@@ -269,7 +271,9 @@ def test_a_locked_run_is_left_alone(classifier: Trained) -> None:
 @pytest.fixture
 def little(tmp_path: Path, parts: dict[str, Path]) -> list[str]:
     """A job of a few words a row, in a folder of its own: quick enough to run several times."""
-    lines = ["words,label"] + [f"{'a warm' if i % 2 else 'the cold'} thing {i},{'yes' if i % 2 else 'no'}" for i in range(30)]
+    lines = ["words,label"] + [
+        f"{'a warm' if i % 2 else 'the cold'} thing {i},{'yes' if i % 2 else 'no'}" for i in range(30)
+    ]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     settings = sets(tiny(parts, training__max_steps=2))
     return ["fit", "--data", str(tmp_path / "t.csv"), "--target", "label", "--output", str(tmp_path / "run"), *settings]

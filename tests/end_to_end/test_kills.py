@@ -134,9 +134,7 @@ def interrupted(words: list[str], cache: Path, number: int) -> Said:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_exits_130(
-    words: list[str], cache: Path, whole: Path, number: int, tmp_path: Path
-) -> None:
+def test_a_signal_saves_and_exits_130(words: list[str], cache: Path, whole: Path, number: int, tmp_path: Path) -> None:
     said = interrupted(words, cache, number)
     assert said.code == 130, said.err
     last = said.err.strip().splitlines()[-1]

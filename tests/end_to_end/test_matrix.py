@@ -115,7 +115,9 @@ def settings_of(parts: dict[str, Path], case: dict[str, Any]) -> dict[str, Any]:
     named = {key: parts[value] if isinstance(value, str) and value in parts else value for key, value in case.items()}
     merged = tiny(parts) | named
     short = {key for key in named if key in ("model.adapt",)}
-    return {key: value for key, value in merged.items() if key in short or not any(key.startswith(f"{s}.") for s in short)}
+    return {
+        key: value for key, value in merged.items() if key in short or not any(key.startswith(f"{s}.") for s in short)
+    }
 
 
 @pytest.mark.parametrize("case", CLASSIFY)
@@ -214,7 +216,9 @@ def test_parquet_with_pictures_inside(parts: dict[str, Path], mixed: Path, tmp_p
 
 def test_a_given_split(parts: dict[str, Path], tmp_path: Path) -> None:
     parted = {0: "train", 1: "train", 2: "dev", 3: "test"}
-    lines = [f"a {'warm' if i % 2 else 'cold'} thing {i},{parted[i // 2 % 4]},{'yes' if i % 2 else 'no'}" for i in range(48)]
+    lines = [
+        f"a {'warm' if i % 2 else 'cold'} thing {i},{parted[i // 2 % 4]},{'yes' if i % 2 else 'no'}" for i in range(48)
+    ]
     (tmp_path / "t.csv").write_text("\n".join(["words,part,label", *lines]) + "\n", encoding="utf-8")
     fits_and_answers_alike(tmp_path / "t.csv", "label", tmp_path / "run", tiny(parts) | {"data.split.column": "part"})
     rows = pq.read_table(tmp_path / "run/predictions.parquet").column("row").to_pylist()
@@ -255,7 +259,9 @@ def test_twelve_rows_are_learnt_by_heart(fusion: str, parts: dict[str, Path], mi
 
 
 @pytest.mark.parametrize("fusion", ["tokens", "cross_attention"])
-def test_twelve_answers_are_learnt_by_heart(fusion: str, parts: dict[str, Path], questions: Path, tmp_path: Path) -> None:
+def test_twelve_answers_are_learnt_by_heart(
+    fusion: str, parts: dict[str, Path], questions: Path, tmp_path: Path
+) -> None:
     shutil.copytree(questions.parent / "media", tmp_path / "media")
     lines = questions.read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "ask.jsonl").write_text("".join(lines[:16]), encoding="utf-8")
@@ -265,7 +271,9 @@ def test_twelve_answers_are_learnt_by_heart(fusion: str, parts: dict[str, Path],
     assert losses(tmp_path / "run")[-1] < 0.05 < 2 < losses(tmp_path / "run")[0]
 
 
-def test_held_out_rows_are_told_better_than_by_the_majority(parts: dict[str, Path], mixed: Path, tmp_path: Path) -> None:
+def test_held_out_rows_are_told_better_than_by_the_majority(
+    parts: dict[str, Path], mixed: Path, tmp_path: Path
+) -> None:
     settings = tiny(parts) | LEARN | {"training.epochs": 12, "model.fusion.kind": "concat", "model.adapt": "frozen"}
     settings |= {"evaluation.baselines": True, "data.split.stratify": True, "data.split.test": 0.3}
     settings = {key: value for key, value in settings.items() if not key.startswith("model.adapt.")}

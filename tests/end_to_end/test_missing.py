@@ -64,7 +64,11 @@ def test_a_tenth_of_the_cells_missing(fusion: str, parts: dict[str, Path], tmp_p
     assert {line["id"] for line in aside} == useless and all(line["reason"] for line in aside)
     report = json.loads((tmp_path / "run/data_report.json").read_text())
     assert sum(report["splits"].values()) == len(rows) - len(useless)
-    told = {finding["column"] for finding in report["findings"] if "missing" in finding["kind"] or "empty" in finding["kind"]}
+    told = {
+        finding["column"]
+        for finding in report["findings"]
+        if "missing" in finding["kind"] or "empty" in finding["kind"]
+    }
     assert told >= INPUTS.keys(), report["findings"]
     done("predict", tmp_path / "run", "--data", data, "--out", tmp_path / "out.jsonl")
     answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -45,7 +45,9 @@ def test_two_processes_take_the_steps_of_one(parts: dict[str, Path], cache: Path
     launched = [*LAUNCH, "-m", "sensorium.cli.main", *words, str(tmp_path / "two"), "--json"]
     said = new_process(launched, cache, timeout=240)
     assert said.code == 0, said.err[-3000:]
-    assert len(said.out.splitlines()) == 1 and json.loads(said.out)["run"] == str(tmp_path / "two"), "one process speaks"
+    assert len(said.out.splitlines()) == 1 and json.loads(said.out)["run"] == str(tmp_path / "two"), (
+        "one process speaks"
+    )
 
     start = {name: load_file(parts[name] / "model.safetensors") for name in ("llama",)}
     for file in WEIGHTS:
@@ -70,5 +72,7 @@ def test_no_row_repeats_within_an_epoch() -> None:
     for units in (7, 8, 33, 48):
         plan = BatchPlan(np.arange(units) % 5 + 1, batch_size=8, micro_batch_size=2, seed=3)
         world = 2 if plan.per_step % 2 == 0 else 1
-        seen = [unit for rank in range(world) for part in plan.epoch(1).share(0, plan.steps, rank, world) for unit in part]
+        seen = [
+            unit for rank in range(world) for part in plan.epoch(1).share(0, plan.steps, rank, world) for unit in part
+        ]
         assert sorted(seen) == list(range(units))

@@ -60,10 +60,8 @@ def test_there_are_five_recipes() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", map(marked, RECIPES))
-def test_every_recipe_runs(
-    path: Path, parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("path", [marked(path) for path in RECIPES])
+def test_every_recipe_runs(path: Path, parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = Recipe.load(path)
     own_data(recipe)
@@ -91,9 +89,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.real
-def test_the_readme_in_order(
-    parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_readme_in_order(parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python and its commands, one after another in one folder, as a reader would; only `make` and pip are not run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")

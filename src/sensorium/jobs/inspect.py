@@ -16,9 +16,9 @@ from sensorium.data.media import read_media
 from sensorium.data.schema import Schema
 from sensorium.data.sources import open_source
 from sensorium.errors import DataError
-from sensorium.jobs.parts import build_processor, encoders_needed, resolve
-from sensorium.jobs.prepare import described, open_data, prepare
-from sensorium.models.processor import TABLE, Processor
+from sensorium.jobs.parts import build_processor, encoder_names, encoders_needed, resolve
+from sensorium.jobs.prepare import described, look, open_data, part, prepare
+from sensorium.models.processor import Processor
 from sensorium.recipe import DataRecipe, Recipe
 from sensorium.training.progress import make_progress
 
@@ -29,7 +29,9 @@ def check_data(what: Recipe | str, progress: Any = None) -> DataReport:
     With a recipe the splits are made too, and duplicates across them are found.
     """
     if isinstance(what, Recipe):
-        return prepare(what, progress or make_progress()).report
+        looked = look(what, progress or make_progress(), stop=False)
+        usable = len(looked.source) > len(looked.report.quarantined)
+        return part(what, looked).report if usable else looked.report
     data = DataRecipe(source=what)
     source = open_source(data, assets.cache_root() / "tables")
     try:
@@ -54,21 +56,23 @@ def show_example(recipe: Recipe, row: int) -> Group:
         )
     recipe = described(recipe, prepared.schema)
     kinds = encoders_needed(recipe, prepared)
-    names = {kind: getattr(recipe.model, kind) for kind in set(kinds.values()) - {TABLE}}
-    folders = {key: resolve(str(name), key) for key, name in {"backbone": recipe.model.backbone, **names}.items()}
+    named = {"backbone": recipe.model.backbone, **encoder_names(recipe, kinds)}
+    folders = {key: resolve(name, key) for key, name in named.items()}
     processor = build_processor(recipe, prepared, kinds, folders)
     example = prepared.rows[row]
-    part = next((p for p in ("train", "validation", "test") if row in getattr(prepared.splits, p)), "not used")
-    cells = Table("column", "type", "cell", title=f"{prepared.source.place(row)} ({part})", title_justify="left")
-    types: dict[str, str] = {**prepared.schema.inputs, str(prepared.schema.target): "target"}
-    for name, value in {**example.inputs, str(prepared.schema.target): example.target}.items():
+    used = next((p for p in ("train", "validation", "test") if row in getattr(prepared.splits, p)), "not used")
+    cells = Table("column", "type", "cell", title=f"{prepared.source.place(row)} ({used})", title_justify="left")
+    target = prepared.schema.target or "last answer"
+    types: dict[str, str] = {**prepared.schema.inputs, target: "target"}
+    for name, value in {**example.inputs, target: example.target}.items():
         cells.add_row(Text(name), types.get(name, "chat"), Text(_shown(value)))
     return Group(cells, tokens_table(processor, processor.sequence([example])))
 
 
 def tokens_table(processor: Processor, sequence: Any) -> Group:
     """A sequence in runs of tokens: text as it is read, media as blocks, supervised runs marked."""
-    slots = {place: item for item in sequence.media for place in item.slots}
+    inside = [] if sequence.memory else sequence.media  # cross-attention looks at them from beside
+    slots = {place: item for item in inside for place in item.slots}
     taught = dict(zip(sequence.sources, sequence.answers, strict=True))
     answered = {source + 1 for source in taught}
     table = Table("places", "what", "supervised", title="as the model sees it", title_justify="left")
@@ -82,7 +86,7 @@ def tokens_table(processor: Processor, sequence: Any) -> Group:
         what = _block(item) if item is not None else repr(processor.tokenizer.decode(sequence.ids[start:stop]))
         table.add_row(f"{start}–{stop - 1}", Text(what), "yes" if kind[1] else "")
         start = stop
-    apart = [Text(f"beside the text: {_block(item)}") for item in sequence.media if not item.slots]
+    apart = [Text(f"beside the text: {_block(item)}") for item in sequence.media if sequence.memory or not item.slots]
     target = [Text(f"target of the head: {sequence.targets[0]:g}")] if sequence.targets else []
     return Group(table, *apart, *target, Text(f"{len(sequence.ids)} tokens, {sequence.supervised} supervised"))
 

@@ -13,7 +13,7 @@ from sensorium.errors import RecipeError, SensoriumError, first_line
 
 
 @contextmanager
-def part(key: str, name: str) -> Iterator[None]:
+def opening(key: str, name: str) -> Iterator[None]:
     """Whatever a library raises while it opens ``model.KEY`` becomes a RecipeError that names it."""
     try:
         yield
@@ -31,7 +31,7 @@ def open_tokenizer(folder: str, key: str) -> Any:
     """The tokenizer of a model's folder or hub id. RecipeError where it has none."""
     from transformers import AutoConfig, AutoTokenizer
 
-    with part(key, folder):
+    with opening(key, folder):
         AutoConfig.from_pretrained(folder, trust_remote_code=False)  # says more than a tokenizer that is not found
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

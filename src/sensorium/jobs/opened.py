@@ -40,8 +40,8 @@ class Model:
         training = self.recipe.training
         dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32
         try:
-            self.processor = Processor.from_pretrained(run.model)
             self.model = MultimodalGPT.from_pretrained(run.model, dtype=dtype, attention=training.attention)
+            self.processor = Processor.from_pretrained(run.model)
         except RunError:
             raise
         except Exception as error:  # a copy that is not whole: libraries raise whatever they like

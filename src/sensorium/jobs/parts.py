@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from sensorium import assets
 from sensorium.errors import RecipeError
-from sensorium.jobs.loading import check_encoder, check_tokenizer, open_tokenizer, part
+from sensorium.jobs.loading import check_encoder, check_tokenizer, open_tokenizer, opening
 from sensorium.jobs.prepare import Prepared
 from sensorium.modalities.table import TableCodec
 from sensorium.models.backbone import adapt_backbone, entry_layer, load_backbone, open_stack
@@ -77,15 +77,10 @@ def _from_hub(name: str, key: str) -> str:
 def build(recipe: Recipe, prepared: Prepared) -> Parts:
     """Everything that learns or encodes, for a recipe that is fully written out."""
     kinds = encoders_needed(recipe, prepared)
-    named = {kind: getattr(recipe.model, kind) for kind in sorted(set(kinds.values()) - {TABLE})}
-    missing = [kind for kind, name in named.items() if name is None]
-    if missing:
-        raise RecipeError(
-            f"the data have {missing[0]} inputs", where=f"model.{missing[0]}", mend="name an encoder for them"
-        )
+    named = encoder_names(recipe, kinds)
     folders = {key: resolve(name, key) for key, name in {"backbone": recipe.model.backbone, **named}.items()}
     processor = build_processor(recipe, prepared, kinds, folders)
-    with part("backbone", recipe.model.backbone):
+    with opening("backbone", recipe.model.backbone):
         choice = choose_speed(recipe, folders["backbone"])
     torch.manual_seed(recipe.training.seed)  # new modules start alike for one seed
     backbone = load_backbone(folders["backbone"], dtype=choice.dtype, attention=choice.attention)
@@ -95,7 +90,7 @@ def build(recipe: Recipe, prepared: Prepared) -> Parts:
     recipe.model.fusion.from_layer = entry
     encoders = {}
     for kind, name in named.items():
-        with part(kind, str(name)):
+        with opening(kind, str(name)):
             encoders[kind] = build_encoder(kind, folders[kind], dtype=torch.float32)
         check_encoder(kind, encoders[kind], str(name), recipe.model.image_size)
         encoders[kind].requires_grad_(recipe.model.tune_encoders)
@@ -131,6 +126,15 @@ def encoders_needed(recipe: Recipe, prepared: Prepared) -> dict[str, str]:
     return dict(sorted(kinds.items()))
 
 
+def encoder_names(recipe: Recipe, kinds: dict[str, str]) -> dict[str, str]:
+    """Kind: the recipe's name for its pretrained encoder. RecipeError where an input has none."""
+    named = {kind: getattr(recipe.model, kind) for kind in sorted(set(kinds.values()) - {TABLE})}
+    for kind, name in named.items():
+        if name is None:
+            raise RecipeError(f"the data have {kind} inputs", where=f"model.{kind}", mend="name an encoder for them")
+    return named
+
+
 def outputs(prepared: Prepared) -> int:
     """Outputs of the head: classes, 1 for a number, 0 where the GPT answers in words."""
     if prepared.schema.task == "generate":
@@ -152,10 +156,10 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
         max_text_tokens=recipe.model.max_text_tokens,
     )
     if "image" in folders:
-        with part("image", folders["image"]):
+        with opening("image", folders["image"]):
             settings.image_mean, settings.image_std = image_statistics(folders["image"])
     if "audio" in folders:
-        with part("audio", folders["audio"]):
+        with opening("audio", folders["audio"]):
             config = AutoConfig.from_pretrained(folders["audio"], trust_remote_code=False)
         settings.audio_values = "log_mel" if config.model_type == "whisper" else "samples"
     table = {name: kind for name, kind in schema.inputs.items() if kind in TABLE_TYPES}

@@ -80,21 +80,43 @@ def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
     Raises:
         DataError: nothing readable is left, or a bad row where ``bad_rows: stop``.
     """
+    looked = look(recipe, progress, stop=recipe.data.bad_rows == "stop")
+    if len(looked.report.quarantined) == len(looked.source):
+        where = looked.source.name
+        raise DataError("no usable row is left", where=where, mend="see what sensorium data check says of it")
+    return part(recipe, looked)
+
+
+@dataclass
+class Looked:
+    """Data that are opened and checked, but not split."""
+
+    source: Source
+    schema: Schema
+    report: DataReport
+    read_media: Callable[[Any], bytes]
+
+
+def look(recipe: Recipe, progress: Any, *, stop: bool) -> Looked:
+    """Open and check the data of ``recipe``; with ``stop``, DataError at the first bad row."""
     source, schema = open_data(recipe)
     reader = partial(read_media, root=source.root)
-    report = check(source, schema, reader, progress, stop=recipe.data.bad_rows == "stop")
+    return Looked(source, schema, check(source, schema, reader, progress, stop=stop), reader)
+
+
+def part(recipe: Recipe, looked: Looked) -> Prepared:
+    """Split the usable rows, and find duplicates across the parts."""
+    source, schema, report = looked.source, looked.schema, looked.report
     keep = np.setdiff1d(
         np.arange(len(source)), np.fromiter(report.quarantined, dtype=np.int64, count=len(report.quarantined))
     )
-    if not len(keep):
-        raise DataError("no usable row is left", where=source.name, mend="see what sensorium data check says of it")
     if recipe.data.max_rows and len(keep) > recipe.data.max_rows:
         chosen = np.random.default_rng(recipe.data.split.seed).choice(len(keep), recipe.data.max_rows, replace=False)
         keep = keep[np.sort(chosen)]
     spec = recipe.data.split
     splits = split(source, schema, spec, keep)
     report.findings.extend(check_splits(source, schema, splits, report.hashes, report.row_keys))
-    return Prepared(source, schema, report, splits, Rows(source, schema, np.arange(len(source))), reader)
+    return Prepared(source, schema, report, splits, Rows(source, schema, np.arange(len(source))), looked.read_media)
 
 
 def described(recipe: Recipe, schema: Schema) -> Recipe:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
     from sensorium.training.batches import BatchPlan
