@@ -138,11 +138,10 @@ def in_process(task: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sensorium-speed-") as folder:
         root = Path(folder)
-        if task["what"] != "bare_rate":
-            for name in ("smollm2-135m-instruct", "efficientnet-lite0", "emoji"):
-                assets.locate(name)
-            (root / "cache").mkdir()
-            (root / "cache" / "assets").symlink_to(assets.cache_root() / "assets")
+        for name in ("smollm2-135m-instruct", "efficientnet-lite0", "emoji"):
+            assets.locate(name)
+        (root / "cache").mkdir()
+        (root / "cache" / "assets").symlink_to(assets.cache_root() / "assets")
         environment = {**os.environ, "SENSORIUM_CACHE": str(root / "cache")}
         told = json.dumps({**task, "folder": str(root / "run"), "out": str(root / "out.json")})
         command = [sys.executable, "-m", "benchmarks.training_speed", "--one", told]
@@ -158,6 +157,7 @@ def work(task: dict[str, Any]) -> None:
     from benchmarks.peer import Setup
 
     folder = Path(task["folder"])
+    found: dict[str, Any]
     if task["what"] == "bare_rate":
         found = bare_rate(task["tokens"], task["supervised"])
     elif task["what"] == "sensorium_rate":
@@ -170,7 +170,7 @@ def work(task: dict[str, Any]) -> None:
             found = jobs.peer_rate(setup, task["seed"], folder, task["overrides"], task["steps"])
         else:
             found = jobs.peer_job(setup, task["schedule"], task["seed"], folder, task["overrides"], task["every_rows"])
-        found |= {"setup": asdict(setup)}
+        found["setup"] = asdict(setup)
     Path(task["out"]).write_text(json.dumps(found), encoding="utf-8")
 
 

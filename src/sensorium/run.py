@@ -239,9 +239,12 @@ class Run:
         write_json(self.folder / "run.json", {"fingerprint": fingerprint, "stages": {}})
 
     def _check_same(self, state: dict[str, Any], recipe: Recipe, fingerprint: str) -> None:
-        asked = Recipe.load(self.folder / "requested.yaml")
-        changes = [line for line in asked.difference(recipe) if not line.startswith("output:")]
-        if changes:
+        # as it was asked for, or as it was written out in full
+        known = [p for p in (self.folder / "requested.yaml", self.folder / "recipe.yaml") if p.exists()]
+        differences = [Recipe.load(path).difference(recipe) for path in known]
+        changed = [[line for line in lines if not line.startswith("output:")] for lines in differences]
+        if changed and all(changed):
+            changes = changed[0]
             raise RunError(
                 f"belongs to another recipe ({'; '.join(changes[:5])})",
                 where=str(self.folder),

@@ -119,10 +119,11 @@ def test_indices_take_and_columns(tmp_path):
 def test_chats(tmp_path):
     path = tmp_path / "c.jsonl"
     good = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
-    path.write_text(good + '{"messages": [{"role": "user", "content": "alone"}]}\n')
+    path.write_text(good + '{"messages": [{"role": "user", "content": "alone"}]}\n{"messages": []}\n')
     recipe = DataRecipe(source=str(path))
     source = open_source(recipe, tmp_path / "cache")
     rows = Rows(source, infer_schema(source, recipe))
     assert rows[0].target == "ho" and rows[0].inputs["messages"][0].parts == (TextPart("hi"),)
-    with pytest.raises(DataError, match=r"c\.jsonl line 2: the last message is no answer"):
-        rows[1]
+    assert rows[1].target is None and rows[1].inputs["messages"][0].text == "alone"  # one to be answered yet
+    with pytest.raises(DataError, match=r"c\.jsonl line 3: messages are no list"):
+        rows[2]

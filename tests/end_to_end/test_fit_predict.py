@@ -254,6 +254,11 @@ def test_a_finished_run_prints_its_report_and_changes_nothing(classifier: Traine
     assert stamps(classifier.folder) == before
 
 
+def test_the_recipe_that_a_run_wrote_out_is_the_same_recipe(classifier: Trained) -> None:
+    said = done("fit", classifier.folder / "recipe.yaml", "--output", classifier.folder)
+    assert said.out.splitlines()[0] == "finished before; --fresh starts anew"
+
+
 def test_another_recipe_shows_the_difference(classifier: Trained) -> None:
     said = call(*classifier.words, "--set", "training.learning_rate=0.02", "--set", "model.fusion=concat")
     assert said.code == 2

@@ -17,7 +17,7 @@ import sensorium
 from sensorium.evaluation.schema import validated
 from sensorium.recipe import Recipe
 from sensorium.training.progress import make_progress
-from tests.end_to_end.commands import tiny
+from tests.end_to_end.commands import done, tiny
 from tests.small_data import COLOURS, picture, tone
 
 STEPS = {"training.max_steps": 2, "evaluation.baselines": False}
@@ -188,6 +188,11 @@ def test_chats(fusion: str, parts: dict[str, Path], tmp_path: Path) -> None:
     data = chats(tmp_path)
     result = fits_and_answers_alike(data, None, tmp_path / "run", tiny(parts, model__fusion__kind=fusion))
     assert result.metrics["task"] == "generate" and result.metrics["kind"] == "text"
+    asked = [{"messages": [{"role": "user", "content": f"what is number {i}?"}]} for i in range(2)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in asked))
+    done("predict", tmp_path / "run", "--data", tmp_path / "asked.jsonl", "--out", tmp_path / "out.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 and all(line["problem"] is None for line in lines), "a chat to answer needs no answer"
 
 
 def test_parallel_text(parts: dict[str, Path], tmp_path: Path) -> None:
@@ -223,6 +228,32 @@ def test_a_given_split(parts: dict[str, Path], tmp_path: Path) -> None:
     fits_and_answers_alike(tmp_path / "t.csv", "label", tmp_path / "run", tiny(parts) | {"data.split.column": "part"})
     rows = pq.read_table(tmp_path / "run/predictions.parquet").column("row").to_pylist()
     assert rows == [i for i in range(48) if i // 2 % 4 == 3]
+
+
+COLUMNS = ["my.photo,items,type,table,gpt", "Фото ё,a b,train,forward,%2E"]
+
+
+@pytest.mark.parametrize("names", COLUMNS)
+@pytest.mark.parametrize("fusion", ["tokens", "attention"])
+def test_columns_of_any_name(fusion: str, names: str, parts: dict[str, Path], mixed: Path, tmp_path: Path) -> None:
+    """Names that torch, or the model itself, uses for something of its own."""
+    header = f"{names},label"
+    text = mixed.read_text(encoding="utf-8").splitlines()
+    shutil.copytree(mixed.parent / "media", tmp_path / "media")
+    (tmp_path / "t.csv").write_text("\n".join([header, *text[1:]]) + "\n", encoding="utf-8")
+    settings = tiny(parts, model__fusion__kind=fusion, model__text=parts["bert"])
+    fits_and_answers_alike(tmp_path / "t.csv", "label", tmp_path / "run", settings)
+
+
+@pytest.mark.parametrize("name", ["table", "gpt"])
+def test_a_picture_may_not_take_the_models_own_names(
+    name: str, parts: dict[str, Path], mixed: Path, tmp_path: Path
+) -> None:
+    text = mixed.read_text(encoding="utf-8").replace("picture", name, 1)
+    shutil.copytree(mixed.parent / "media", tmp_path / "media")
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(sensorium.SensoriumError, match=f"column {name}: .*; rename it"):
+        learn(str(tmp_path / "t.csv"), "y", tmp_path / "run", tiny(parts))
 
 
 def test_a_recipe_that_trains_nothing_of_the_gpt_leaves_its_bits_alone(

@@ -34,7 +34,9 @@ def test_every_baseline_of_a_category() -> None:
     assert set(found.predictions) == {"majority", "linear_probe", "nearest_neighbour"}
     majority, probe = found.predictions["majority"], found.predictions["linear_probe"]
     assert set(majority.predictions) == {max(CLASSES, key=y.count)}
-    assert majority.probabilities is not None and majority.probabilities[0] == pytest.approx([y.count(c) / 300 for c in CLASSES])
+    assert majority.probabilities is not None and majority.probabilities[0] == pytest.approx(
+        [y.count(c) / 300 for c in CLASSES]
+    )
     assert probe.probabilities is not None and probe.probabilities.sum(1) == pytest.approx(np.ones(80))
     assert list(np.array(CLASSES)[probe.probabilities.argmax(1)]) == list(probe.predictions)
     assert found.predictions["nearest_neighbour"].probabilities is None
@@ -65,7 +67,11 @@ def test_the_strength_is_chosen_on_validation_alone(monkeypatch: pytest.MonkeyPa
 def test_nearest_neighbour_as_scikit_learn_finds_it() -> None:
     (x, _), (t, _) = drawn(0, 100), drawn(2, 40)
     scaler = StandardScaler().fit(x)
-    expected = NearestNeighbors(n_neighbors=1, metric="cosine").fit(scaler.transform(x)).kneighbors(scaler.transform(t))[1][:, 0]
+    expected = (
+        NearestNeighbors(n_neighbors=1, metric="cosine")
+        .fit(scaler.transform(x))
+        .kneighbors(scaler.transform(t))[1][:, 0]
+    )
     assert nearest_neighbour(x, t).tolist() == expected.tolist()
     assert nearest_neighbour(x, x).tolist() == list(range(100))
 
@@ -82,7 +88,9 @@ def test_ridge_of_a_line() -> None:
 def test_every_baseline_of_a_number() -> None:
     rng = np.random.default_rng(0)
     x, v, t = (rng.normal(size=(n, 4)) for n in (50, 20, 10))
-    found = measure_baselines(Known(list(x[:, 0]), x), Known(list(v[:, 0]), v), Known([0.0] * 10, t), like(list(t[:, 0]), "number"))
+    found = measure_baselines(
+        Known(list(x[:, 0]), x), Known(list(v[:, 0]), v), Known([0.0] * 10, t), like(list(t[:, 0]), "number")
+    )
     assert found.predictions["majority"].predictions == [pytest.approx(np.median(x[:, 0]))] * 10
     assert found.predictions["linear_probe"].predictions == pytest.approx(list(t[:, 0]), abs=0.05)
 
@@ -134,7 +142,8 @@ def test_rows_beyond_the_limit_are_drawn_and_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(baselines, "MAX_ROWS", 50)
     x, y = drawn(0, 120)
     once, again = (
-        measure_baselines(Known(y, x), Known(y[:30], x[:30]), Known(y[:9], x[:9]), like(y[:9]), seed=4) for _ in range(2)
+        measure_baselines(Known(y, x), Known(y[:30], x[:30]), Known(y[:9], x[:9]), like(y[:9]), seed=4)
+        for _ in range(2)
     )
     assert any("50 training rows drawn by seed 4" in note for note in once.notes)
     assert once.predictions["nearest_neighbour"].predictions == again.predictions["nearest_neighbour"].predictions

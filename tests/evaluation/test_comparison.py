@@ -39,10 +39,14 @@ def test_holds_what_the_design_says_and_fits_its_schema() -> None:
     sides = ["left" if i % 2 else "right" for i in range(200)]
     before, after = (category(seed, skill, groups={"side": sides}) for seed, skill in ((1, 0.0), (2, 3.0)))
     weak = replace(after, predictions=["cat"] * 200, probabilities=None)
-    found = validated(json.loads(json.dumps(compare(before, after, {"majority": weak}, task="classify", seed=3), allow_nan=False)))
+    found = validated(
+        json.loads(json.dumps(compare(before, after, {"majority": weak}, task="classify", seed=3), allow_nan=False))
+    )
     assert found["split"] == "test" and found["rows"] == 200 and found["seed"] == 3 and found["task"] == "classify"
     assert found["after"]["accuracy"]["value"] == accuracy_score(after.targets, after.predictions)
-    assert found["before"]["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(before.targets, before.predictions))
+    assert found["before"]["balanced_accuracy"]["value"] == pytest.approx(
+        balanced_accuracy_score(before.targets, before.predictions)
+    )
     gap = found["difference"]["accuracy"]
     assert gap["value"] == pytest.approx(found["after"]["accuracy"]["value"] - found["before"]["accuracy"]["value"])
     assert gap["low"] > 0 and gap["p"] < 0.01
@@ -187,7 +191,9 @@ def test_a_verdict_names_what_training_lost_to() -> None:
 
 def test_summary_of_seeds() -> None:
     before = category(0, 0.0)
-    runs = [compare(before, category(seed, 1.0), {"majority": before}, task="classify", seed=seed) for seed in (1, 2, 3)]
+    runs = [
+        compare(before, category(seed, 1.0), {"majority": before}, task="classify", seed=seed) for seed in (1, 2, 3)
+    ]
     found = summarise(runs)
     values = [run["after"]["accuracy"]["value"] for run in runs]
     assert found["seeds"] == [1, 2, 3]

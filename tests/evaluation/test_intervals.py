@@ -51,7 +51,9 @@ def test_the_difference_of_pairs_as_scipy_gives_it() -> None:
     rng = np.random.default_rng(0)
     before = rng.normal(size=100)
     after = before + rng.normal(0.1, 0.3, size=100)
-    expected = stats.bootstrap((after - before,), np.mean, n_resamples=9999, method="percentile", rng=1).confidence_interval
+    expected = stats.bootstrap(
+        (after - before,), np.mean, n_resamples=9999, method="percentile", rng=1
+    ).confidence_interval
     found = paired_bootstrap(before, after, n_resamples=9999)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
     assert found.p == pytest.approx(stats.ttest_rel(after, before).pvalue, abs=0.01)

@@ -21,7 +21,9 @@ from sensorium.evaluation.page_parts import confusion_view, quantity, words
 from sensorium.evaluation.predictions import Predictions
 from sensorium.evaluation.report import ReportInputs, Sample, choose_samples, report
 
-HOSTILE = "\"'><script>alert(1)</script><img src=http://evil/x onerror=alert(1)>{{7*7}}{% raw %}</pre></svg>&amp;javascript:"
+HOSTILE = (
+    "\"'><script>alert(1)</script><img src=http://evil/x onerror=alert(1)>{{7*7}}{% raw %}</pre></svg>&amp;javascript:"
+)
 
 
 class Reader(HTMLParser):
@@ -70,8 +72,12 @@ def made(hostile: str = "fox", n: int = 40) -> ReportInputs:
         np.arange(n), list(names[truth]), list(names[table.argmax(1)]), "category", table, classes,
         groups={hostile: [hostile if i % 2 else "b" for i in range(n)]},
     )  # fmt: skip
-    after = Predictions(np.arange(n), before.targets, before.targets, "category", np.eye(3)[truth], classes, groups=before.groups)
-    metrics = compare(before, after, {hostile: before}, task="classify", n_resamples=100, notes=[hostile], cluster_name=hostile)
+    after = Predictions(
+        np.arange(n), before.targets, before.targets, "category", np.eye(3)[truth], classes, groups=before.groups
+    )
+    metrics = compare(
+        before, after, {hostile: before}, task="classify", n_resamples=100, notes=[hostile], cluster_name=hostile
+    )
     picture = rng.integers(0, 255, (200, 300, 3), dtype=np.uint8)
     tone = np.sin(np.arange(16_000) / 10).astype(np.float32)
     samples = [
@@ -85,7 +91,9 @@ def made(hostile: str = "fox", n: int = 40) -> ReportInputs:
         metrics=metrics,
         history={
             "losses": [[i, 2.0 / i, 1 / i] for i in range(1, 60)],
-            "validations": [{"step": s, "epoch": s / 20, "metrics": {"accuracy": s / 100, "loss": 1 / s}} for s in (20, 40)],
+            "validations": [
+                {"step": s, "epoch": s / 20, "metrics": {"accuracy": s / 100, "loss": 1 / s}} for s in (20, 40)
+            ],
             "best": {"metric": "accuracy", "value": 0.4, "step": 40},
         },
         confusion={hostile: confusions(before)[""]},
@@ -133,7 +141,17 @@ def test_all_parts_are_there_and_can_be_heard() -> None:
     assert all(a.get("aria-label") for tag, a in reader.tags if tag == "audio")
     assert all(a.get("aria-label") or a.get("aria-hidden") for tag, a in reader.tags if tag == "svg")
     assert all(a.get("scope") in ("col", "row") for tag, a in reader.tags if tag == "th")
-    for words_ in ("Better than before", "1,234", "7 min 31 s", "2.50 GB", "(missing)", "(nothing)", "wrong", "right", "task: classify"):
+    for words_ in (
+        "Better than before",
+        "1,234",
+        "7 min 31 s",
+        "2.50 GB",
+        "(missing)",
+        "(nothing)",
+        "wrong",
+        "right",
+        "task: classify",
+    ):
         assert words_ in page.replace("\u00a0", " "), words_
     assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page
 
@@ -169,7 +187,9 @@ def test_a_thumbnail_is_small_and_a_sound_is_cut() -> None:
 
 def test_what_cannot_be_decoded_is_said() -> None:
     pytest.importorskip("sensorium.modalities.image")
-    sample = Sample(1, {"picture": Media("image", b"no picture"), "odd": Media("image", np.zeros(3))}, "a", None, "a", None, True)
+    sample = Sample(
+        1, {"picture": Media("image", b"no picture"), "odd": Media("image", np.zeros(3))}, "a", None, "a", None, True
+    )
     page = report(ReportInputs("t", "", made().metrics, samples=[sample]))
     assert page.count("cannot be shown") == 2
 
@@ -189,7 +209,12 @@ def test_samples_show_every_kind_in_turn() -> None:
     before, after = [False] * 50 + [True] * 50, [True] * 25 + [False] * 25 + [True] * 25 + [False] * 25
     chosen = choose_samples(before, after, 12)
     assert len(set(chosen)) == 12
-    assert sorted((before[i], after[i]) for i in chosen[:4]) == [(False, False), (False, True), (True, False), (True, True)]
+    assert sorted((before[i], after[i]) for i in chosen[:4]) == [
+        (False, False),
+        (False, True),
+        (True, False),
+        (True, True),
+    ]
     assert chosen == choose_samples(before, after, 12)
     assert choose_samples(None, [True], 5) == [0]
     assert choose_samples([], [], 5) == []
@@ -216,7 +241,13 @@ def test_many_classes_are_drawn_as_a_picture() -> None:
 def test_charts_of_hard_series() -> None:
     assert line_chart("t", [Line("a", [])], "x") == ""
     assert line_chart("t", [Line("a", [(1, float("nan"))])], "x") == ""
-    for points in ([(5, 1.0)], [(1, 2.0), (2, 2.0)], [(1, -1e9), (2, 1e9)], [(0, 0.0), (1, 1e-12)], [(1, 1.0), (2, float("inf"))]):
+    for points in (
+        [(5, 1.0)],
+        [(1, 2.0), (2, 2.0)],
+        [(1, -1e9), (2, 1e9)],
+        [(0, 0.0), (1, 1e-12)],
+        [(1, 1.0), (2, float("inf"))],
+    ):
         drawn = line_chart("t", [Line("a", points)], "x")
         assert drawn.startswith("<svg") and "nan" not in drawn and "inf" not in drawn
     found = ticks(0.13, 0.87)

@@ -17,7 +17,9 @@ def test_at_most_eighty_columns_with_all_that_matters(kind: str) -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 90)
     columns = {"category": truth.astype(str), "number": truth * 12345.678, "text": truth.astype(str)}
-    groups = {"question": ["[red]x[/red]\x1b[31m" if i % 2 else "a very long question that goes on and on" for i in range(90)]}
+    groups = {
+        "question": ["[red]x[/red]\x1b[31m" if i % 2 else "a very long question that goes on and on" for i in range(90)]
+    }
     likelihoods = -rng.random(90)
     after = Predictions(
         np.arange(90), columns[kind].tolist(), columns[kind].tolist(), kind, rng.dirichlet(np.ones(3), 90) if kind == "category" else None,  # type: ignore[arg-type]

@@ -104,7 +104,9 @@ def test_hostile_words_never_become_special_tokens_or_turns(pieces: list[str]) -
 def test_a_template_that_refuses_is_told_in_one_line(chat: Any) -> None:
     strict = copy.deepcopy(chat)
     strict.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(DataError, match=r"the chat template refuses these turns .*roles must alternate.*order of roles"):
+    with pytest.raises(
+        DataError, match=r"the chat template refuses these turns .*roles must alternate.*order of roles"
+    ):
         flat(strict, [turn("user", "a")])
 
 

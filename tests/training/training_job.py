@@ -89,14 +89,16 @@ def collate(examples: list[dict[str, Any]]) -> TinyBatch:
         tokens[i, : len(e["tokens"])] = torch.as_tensor(e["tokens"])
         mask[i, : len(e["tokens"])] = 1
     pictures = [torch.as_tensor(e["picture"]) for e in examples if e["picture"] is not None]
-    return TinyBatch({
-        "tokens": tokens,
-        "mask": mask,
-        "picture": torch.stack(pictures) if pictures else None,
-        "has_picture": torch.tensor([e["picture"] is not None for e in examples]),
-        "labels": torch.tensor([e["label"] for e in examples]),
-        "rows": [e["row"] for e in examples],
-    })
+    return TinyBatch(
+        {
+            "tokens": tokens,
+            "mask": mask,
+            "picture": torch.stack(pictures) if pictures else None,
+            "has_picture": torch.tensor([e["picture"] is not None for e in examples]),
+            "labels": torch.tensor([e["label"] for e in examples]),
+            "rows": [e["row"] for e in examples],
+        }
+    )
 
 
 class TinyTask:

@@ -65,7 +65,8 @@ def check(
             scan_media(report, source.table.column(name), name, type_, read_media, advance)
     if schema.messages is not None:
         with _advancing(progress, "checking chats", len(source)) as advance:
-            scan_chats(report, source.table.column(schema.messages), schema.messages, source, read_media, advance)
+            column = source.table.column(schema.messages)
+            scan_chats(report, column, schema.messages, source, read_media, advance, answered=need_target)
     if stop:
         report.raise_if_bad(source)
     if need_target:

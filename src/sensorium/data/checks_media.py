@@ -119,16 +119,26 @@ def scan_media(
 
 
 def scan_chats(
-    report: DataReport, column: pa.ChunkedArray, name: str, source: Any, read_media: ReadMedia, advance: Advance
+    report: DataReport,
+    column: pa.ChunkedArray,
+    name: str,
+    source: Any,
+    read_media: ReadMedia,
+    advance: Advance,
+    *,
+    answered: bool = True,
 ) -> None:
-    """Parse every chat and read its pictures and sounds; a chat with anything wrong is set aside."""
+    """Parse every chat and read its pictures and sounds; a chat with anything wrong is set aside.
+
+    ``answered``: one that does not end in an answer is wrong too.
+    """
     known: dict[bytes, Seen] = {}
 
     def look(start: int) -> list[str]:
         told = []
         for row in range(start, min(start + TASK, len(column))):
             try:
-                messages = from_openai(column[row].as_py(), where=source.place(row))
+                messages = from_openai(column[row].as_py(), where=source.place(row), answered=answered)
             except DataError as error:
                 told.append(str(error).removeprefix(f"{source.place(row)}, ").removeprefix(f"{source.place(row)}: "))
                 continue

@@ -54,8 +54,9 @@ class Rows:
         """
         row, table, schema = int(self.indices[position]), self.source.table, self.schema
         if schema.messages is not None:
-            messages = from_openai(table.column(schema.messages)[row].as_py(), where=self.source.place(row))
-            return Example(row, {"messages": messages}, answer_of(messages))
+            cell = table.column(schema.messages)[row].as_py()
+            messages = from_openai(cell, where=self.source.place(row), answered=False)  # some are to be answered yet
+            return Example(row, {"messages": messages}, answer_of(messages) or None)
         inputs = {name: CONVERT[type_](table.column(name)[row].as_py()) for name, type_ in schema.inputs.items()}
         return Example(row, inputs, self._target(row))
 

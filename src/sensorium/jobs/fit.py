@@ -15,6 +15,7 @@ from sensorium.jobs.prepare import Prepared, described, open_data, prepare
 from sensorium.recipe import DataRecipe, Recipe
 from sensorium.run import Run, write_json
 from sensorium.training.distributed import make_accelerator
+from sensorium.training.memory import give_back
 from sensorium.training.precision import raise_malloc_thresholds
 from sensorium.training.progress import make_progress
 
@@ -111,6 +112,7 @@ def _work(run: Run, recipe: Recipe, accelerator: Accelerator, progress: Any) -> 
     raise_malloc_thresholds()
     with accelerator.main_process_first():
         prepared = prepare(recipe, progress)
+    give_back()
     recipe = described(recipe, prepared.schema)
     if main:
         announce_data(prepared, run, progress)

@@ -36,7 +36,7 @@ from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_siz
 from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.history import History
 from sensorium.training.loop import Metric, planned_steps, train
-from sensorium.training.memory import Shape, available, check, estimate
+from sensorium.training.memory import Shape, available, check, estimate, give_back
 from sensorium.training.tracking import open_tracker
 
 BEFORE_FIRST = (
@@ -137,6 +137,7 @@ class Job:
         """Tune the model, or find that it is tuned already."""
         if self.run.done("trained"):
             return None
+        give_back()
         recipe, training = self.recipe, self.recipe.training
         micro = micro_batch_size(training.batch_size, training.micro_batch_size, self.accelerator.num_processes)
         lengths = self.lengths()
@@ -222,7 +223,11 @@ class Job:
         write_atomic(run.model / "README.md", model_card(self.recipe, self.prepared, metrics))
         write_atomic(run.folder / "predictions.parquet", prediction_table(self.prepared, before, after))
         seconds = time.monotonic() - began
-        timings = {"test before": before_seconds, "test after": after_seconds, "whole job": seconds}
+        timings = {
+            "test before seconds": before_seconds,
+            "test after seconds": after_seconds,
+            "whole job seconds": seconds,
+        }
         write_report(run, self.recipe, self.prepared, before, after, timings)
         run.finish("reported", seconds=seconds)
         Checkpoints(run.checkpoints).clear()

@@ -14,13 +14,13 @@ from torch import nn
 from transformers import AutoConfig
 
 from sensorium import assets
-from sensorium.errors import RecipeError
+from sensorium.errors import DataError, RecipeError
 from sensorium.jobs.loading import check_encoder, check_tokenizer, open_tokenizer, opening
 from sensorium.jobs.prepare import Prepared
 from sensorium.modalities.table import TableCodec
 from sensorium.models.backbone import adapt_backbone, entry_layer, load_backbone, open_stack
 from sensorium.models.encoders import build_encoder
-from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
+from sensorium.models.multimodal_gpt import GPT, MultimodalGPT, MultimodalGPTConfig
 from sensorium.models.processor import TABLE, TABLE_TYPES, Processor, ProcessorSettings
 from sensorium.recipe import Recipe
 from sensorium.training.memory import Shape
@@ -121,6 +121,11 @@ def encoders_needed(recipe: Recipe, prepared: Prepared) -> dict[str, str]:
     kinds: dict[str, str] = {name: kind for name, kind in inputs.items() if kind in ("image", "audio")}
     if recipe.model.text is not None:
         kinds |= {name: "text" for name, kind in inputs.items() if kind == "text"}
+    for name in (TABLE, GPT):
+        if name in kinds:
+            raise DataError(
+                f"{name} is the model's own name for something else", where=f"column {name}", mend="rename it"
+            )
     if any(kind in TABLE_TYPES for kind in inputs.values()):
         kinds[TABLE] = TABLE
     return dict(sorted(kinds.items()))

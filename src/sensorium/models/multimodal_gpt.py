@@ -21,6 +21,7 @@ from sensorium.models.backbone import (
 )
 from sensorium.models.encoders import TableEncoder
 from sensorium.models.fusion import LATE, CrossAttention, Projector, place_tokens
+from sensorium.models.named import Named
 from sensorium.recipe import LATE_FUSIONS, AdaptRecipe, FusionRecipe
 
 GPT = "gpt"  # in late fusions, the GPT's own reading of the text is one more modality of this name
@@ -88,7 +89,7 @@ class MultimodalGPT(PreTrainedModel):
         late = self.fusion_recipe.kind in LATE_FUSIONS
         width = self.fusion_recipe.width if late else config.backbone_width
         names = sorted(config.inputs) + ([GPT] if late and config.reads_text else [])
-        self.projectors: Any = nn.ModuleDict(
+        self.projectors: Any = Named(
             {name: Projector(self._width_of(name), width, config.feature_dropout, hidden=not late) for name in names}
         )
         self.fusion: Any = LATE[self.fusion_recipe.kind](len(names), self.fusion_recipe) if late else nn.ModuleList()

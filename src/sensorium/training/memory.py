@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +111,13 @@ def check(need: MemoryNeed, free: int) -> None:
             where="training",
             mend="lower training.micro_batch_size, or tune fewer weights (model.adapt: lora)",
         )
+
+
+def give_back() -> None:
+    """Hand freed heap back to the system (glibc; elsewhere nothing): preparing a large table leaves much of it."""
+    gc.collect()
+    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory(device: torch.device | str = "cpu") -> int:
