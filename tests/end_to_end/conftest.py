@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,18 @@ def _own_cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random-weight models by name."""
     return make(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collections(parts: dict[str, Path]) -> Iterator[None]:
+    """Each fit collects garbage several times; what the libraries hold for ever need not be looked at each time."""
+    import sensorium.jobs.fit
+
+    assert sensorium.jobs.fit
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

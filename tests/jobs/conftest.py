@@ -1,5 +1,5 @@
 """The tiny parts, tables and cache of the end-to-end tests."""
 
-from tests.end_to_end.conftest import _own_cache, cache, mixed, parts, questions, real_cache
+from tests.end_to_end.conftest import _own_cache, _quick_collections, cache, mixed, parts, questions, real_cache
 
-__all__ = ["_own_cache", "cache", "mixed", "parts", "questions", "real_cache"]
+__all__ = ["_own_cache", "_quick_collections", "cache", "mixed", "parts", "questions", "real_cache"]
