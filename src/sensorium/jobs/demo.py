@@ -16,7 +16,7 @@ EMOJI_ASK: dict[str, Any] = {
         "image_size": 128,
         "feature_dropout": 0.3,
     },
-    "training": {"epochs": 6, "batch_size": 16, "learning_rate": 2e-4, "head_learning_rate": 2e-3, "patience": None},
+    "training": {"epochs": 6, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 1e-3, "patience": None},
     "evaluation": {"max_rows": 600, "validation_rows": 300},
 }
 
