@@ -19,7 +19,7 @@ def opening(key: str, name: str) -> Iterator[None]:
         yield
     except SensoriumError:
         raise
-    except Exception as error:
+    except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
         cause = first_line(error)
         if "trust_remote_code" in str(error):
             cause = "it brings code of its own, which is never run"
@@ -35,7 +35,7 @@ def open_tokenizer(folder: str, key: str) -> Any:
         AutoConfig.from_pretrained(folder, trust_remote_code=False)  # says more than a tokenizer that is not found
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
+    except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
         mend = "copy the tokenizer's files beside the model's"
         raise RecipeError("holds no tokenizer that can be read", where=f"model.{key}: {folder}", mend=mend) from error
 
@@ -62,7 +62,7 @@ def check_encoder(kind: str, encoder: nn.Module, name: str, image_size: int) -> 
     was = encoder.training
     try:
         encoder.eval()(blank, torch.tensor([blank.shape[-1]]), torch.tensor([1]))
-    except Exception as error:
+    except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
         mend = "name a model of that kind"
         if kind == "image":
             mend += ", or set model.image_size to the size it was made for"

@@ -34,7 +34,7 @@ def load_backbone(folder: str | Path, *, dtype: torch.dtype, attention: str) -> 
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, attn_implementation=attention, trust_remote_code=False
         )
-    except Exception as error:
+    except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
         raise RecipeError(
             f"no causal language model there ({first_line(error)})",
             where=f"model.backbone: {folder}",

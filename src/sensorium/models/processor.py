@@ -296,6 +296,6 @@ class Processor:
         try:
             text_tokenizer = AutoTokenizer.from_pretrained(words, trust_remote_code=False) if words.is_dir() else None
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:
+        except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
             raise RunError("the tokenizer cannot be read", where=str(folder), mend="rerun sensorium fit") from error
         return cls(settings, tokenizer, text_tokenizer, read_media)

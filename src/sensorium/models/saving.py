@@ -62,7 +62,7 @@ def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: s
 
         try:
             backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
-        except Exception as error:
+        except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
             what = f"adapter cannot be read ({first_line(error)})"
             raise RunError(what, where=str(folder), mend="rerun sensorium fit") from error
     kinds = sorted(set(config.inputs.values()) - {"table"})
