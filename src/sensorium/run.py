@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from sensorium.errors import RunError
@@ -126,7 +125,15 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.load(self.folder / "recipe.yaml")
+        """The recipe as it ran. A file that was cut short is refused: defaults must not take the place of what it lost."""
+        path = self.folder / "recipe.yaml"
+        recipe = Recipe.load(path)
+        lost = [key for key in Recipe.model_fields if key not in recipe.model_fields_set]
+        if lost:
+            raise RunError(
+                f"recipe.yaml is damaged ({', '.join(lost)} missing)", where=str(path), mend="rerun with --fresh"
+            )
+        return recipe
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -272,7 +279,6 @@ class Run:
         """``recipe.yaml``: complete, with what was measured and inferred written out."""
         write_atomic(self.folder / "recipe.yaml", recipe.dump())
 
-    def resolved(self) -> dict[str, Any] | None:
-        """The raw content of ``recipe.yaml`` of a run that began before, else None."""
-        path = self.folder / "recipe.yaml"
-        return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    def resolved(self) -> Recipe | None:
+        """The recipe of a run that began before, with what was measured and inferred then; else None."""
+        return self.recipe if (self.folder / "recipe.yaml").exists() else None

@@ -300,6 +300,12 @@ def test_there_are_at_least_sixty_kinds() -> None:
 # -- runs ------------------------------------------------------------------------------------------
 
 
+def cut_short(run: Path) -> None:
+    """What is left of the recipe is a valid one: only what it lacks tells."""
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().partition("training:")[0])
+
+
 def spoilt(file: str, content: bytes | None) -> Callable[[Path], None]:
     """The run's ``file`` gone, or with other content; ``b"half"`` cuts it in the middle."""
 
@@ -321,6 +327,7 @@ RUNS: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "no schema": (spoilt("schema.json", None), "predict", ["schema.json is missing"]),
     "a damaged schema": (spoilt("schema.json", b'{"inputs": 3}'), "predict", ["schema.json"]),
     "a damaged recipe": (spoilt("recipe.yaml", b"half"), "predict", ["recipe.yaml"]),
+    "a recipe cut short": (cut_short, "predict", ["recipe.yaml is damaged", "training", "--fresh"]),
     "a damaged config": (spoilt("model/config.json", b"{"), "predict", ["config.json"]),
     "a damaged processor": (spoilt("model/processor_config.json", b"{}"), "predict", ["processor_config.json"]),
     "no tokenizer": (spoilt("model/tokenizer.json", None), "predict", ["tokenizer cannot be read"]),

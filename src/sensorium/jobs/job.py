@@ -67,8 +67,8 @@ class Job:
         """Build the parts and compute what is frozen."""
         resolved = run.resolved()
         if resolved is not None:  # a resume keeps what was measured
-            recipe.training.precision = resolved["training"]["precision"]
-            recipe.training.attention = resolved["training"]["attention"]
+            recipe.training.precision = resolved.training.precision
+            recipe.training.attention = resolved.training.attention
         parts = build(recipe, prepared)
         training = recipe.training.model_copy(
             update={"precision": parts.choice.precision, "attention": parts.choice.attention}
