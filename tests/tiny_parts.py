@@ -22,6 +22,8 @@ from transformers import (
     WhisperModel,
 )
 
+from sensorium.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteConfig
+
 CHAT = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
@@ -87,6 +89,19 @@ def vit(folder: Path) -> Path:
     return folder
 
 
+def efficientnet(folder: Path) -> Path:
+    """With batch normalisation, whose statistics are not those of any one batch."""
+    torch.manual_seed(0)
+    config = EfficientNetLiteConfig(hidden_size=16, num_classes=0, stem_channels=4, stages=[(1, 3, 2, 2, 8)])
+    model = EfficientNetLite(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    model.save_pretrained(folder)
+    return folder
+
+
 def whisper(folder: Path) -> Path:
     torch.manual_seed(0)
     config = WhisperConfig(
@@ -143,7 +158,15 @@ def bert(folder: Path) -> Path:
     return folder
 
 
-MAKERS = {"llama": llama, "gpt2": gpt2, "vit": vit, "whisper": whisper, "wav2vec2": wav2vec2, "bert": bert}
+MAKERS = {
+    "llama": llama,
+    "gpt2": gpt2,
+    "vit": vit,
+    "efficientnet": efficientnet,
+    "whisper": whisper,
+    "wav2vec2": wav2vec2,
+    "bert": bert,
+}
 
 
 def make(root: Path) -> dict[str, Path]:

@@ -59,9 +59,8 @@ def check_encoder(kind: str, encoder: nn.Module, name: str, image_size: int) -> 
         "audio": torch.zeros(1, 80, 100) if getattr(encoder, "whisper", False) else torch.zeros(1, 16_000),
         "text": torch.ones(1, 4, dtype=torch.long),
     }[kind]
-    was = encoder.training
     try:
-        encoder.eval()(blank, torch.tensor([blank.shape[-1]]), torch.tensor([1]))
+        encoder(blank, torch.tensor([blank.shape[-1]]), torch.tensor([1]))
     except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
         mend = "name a model of that kind"
         if kind == "image":
@@ -71,5 +70,3 @@ def check_encoder(kind: str, encoder: nn.Module, name: str, image_size: int) -> 
             where=f"model.{kind}: {name}",
             mend=mend,
         ) from error
-    finally:
-        encoder.train(was)

@@ -108,7 +108,8 @@ def build(recipe: Recipe, prepared: Prepared) -> Parts:
         backbone_width=width,
         backbone_layers=depth,
     )
-    model = MultimodalGPT(config, adapt_backbone(backbone, recipe.model.adapt), encoders)
+    # in evaluation mode until the loop trains: what is computed once must not depend on dropout or on its batch
+    model = MultimodalGPT(config, adapt_backbone(backbone, recipe.model.adapt), encoders).eval()
     return Parts(processor, model, {key: Path(folder) for key, folder in folders.items()}, choice)
 
 

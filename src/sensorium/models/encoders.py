@@ -192,5 +192,5 @@ PRETRAINED: dict[str, Any] = {"image": ImageEncoder, "audio": AudioEncoder, "tex
 
 
 def build_encoder(kind: str, folder: str | Path, *, dtype: torch.dtype) -> Any:
-    """The pretrained encoder of ``kind`` (image, audio, text)."""
-    return PRETRAINED[kind](load_pretrained(folder, dtype=dtype, key=kind))
+    """The pretrained encoder of ``kind`` (image, audio, text), in evaluation mode as ``from_pretrained`` leaves it."""
+    return PRETRAINED[kind](load_pretrained(folder, dtype=dtype, key=kind)).eval()

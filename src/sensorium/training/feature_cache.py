@@ -31,6 +31,7 @@ Array = np.ndarray | Tensor
 Compute = Callable[[list[int]], Sequence[Array]]
 KINDS = {torch.bfloat16: ("BF16", "<u2"), torch.float16: ("F16", "<f2"), torch.float32: ("F32", "<f4")}
 ON_THE_FLY_BYTES = 256 * 1024**2
+REVISION = 2  # of what is computed; raised where the same weights and settings come to give other features
 
 
 class Features:
@@ -167,7 +168,7 @@ def cached_features(
 
 def feature_key(weights: str, **settings: Any) -> str:
     """A key from a hash of weights and JSON settings that change the features."""
-    return sha256_text(json.dumps([weights, settings], sort_keys=True))
+    return sha256_text(json.dumps([REVISION, weights, settings], sort_keys=True))
 
 
 def weights_hash(module: nn.Module) -> str:
