@@ -14,8 +14,9 @@ from sensorium.jobs import features as room
 from sensorium.jobs.features import encoder_features, summaries, trunk_of
 from sensorium.jobs.feed import Feed
 from sensorium.jobs.job import build_task, sharing_of
-from sensorium.jobs.parts import Parts, build, fit_projectors
+from sensorium.jobs.parts import Parts, build
 from sensorium.jobs.prepare import Prepared, described, prepare
+from sensorium.models.initialise import fit_projectors
 from sensorium.models.multimodal_gpt import GPT
 from sensorium.recipe import Recipe
 from sensorium.training.progress import make_progress

@@ -21,12 +21,13 @@ from sensorium.jobs.card import model_card
 from sensorium.jobs.features import encoder_features, summaries, trunk_of
 from sensorium.jobs.feed import Feed, Units, estimated_lengths
 from sensorium.jobs.measure import keep_answers, measure, metrics_of, prediction_table, read_answers
-from sensorium.jobs.parts import Parts, build, fit_projectors, trainable_parameters
+from sensorium.jobs.parts import Parts, build, trainable_parameters
 from sensorium.jobs.prepare import Prepared, fixed_choice
 from sensorium.jobs.report import write_report
 from sensorium.jobs.surroundings import environment
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.encoders import positions
+from sensorium.models.initialise import fit_projectors, match_sizes
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.recipe import Recipe
 from sensorium.run import Run, replace_folder, write_atomic, write_json
@@ -86,23 +87,21 @@ class Job:
         if worth_caching(recipe, len(groups)):
             folder, rows = assets.cache_root() / "features", rows_to_encode(splits, validation, test)
             feed.cached = encoder_features(parts, prepared, recipe, rows, folder, progress, progress)
-            fit_projectors(parts.model, summaries(feed.cached, splits.train))
             if len(groups) <= ENCODED_WHOLE:  # with more, the layers below run anew at each step, forwards only
                 known = [*(list(group) for group in groups), *feed.groups(validation.tolist())]
                 feed.trunk = trunk_of(parts, feed, known, recipe, folder, progress, progress)
-        return cls(
-            run,
-            recipe,
-            prepared,
-            parts,
-            build_task(recipe, prepared, parts),
-            feed,
-            groups,
-            validation,
-            test,
-            accelerator,
-            progress,
-        )
+        task = build_task(recipe, prepared, parts)
+        job = cls(run, recipe, prepared, parts, task, feed, groups, validation, test, accelerator, progress)
+        job.initialise()
+        return job
+
+    def initialise(self) -> None:
+        """Fit what is new in the model to training rows; the same each time, for a resumed run too."""
+        model, train = self.parts.model, self.prepared.splits.train
+        fit_projectors(model, summaries(self.feed.cached, train))
+        if self.recipe.model.fusion.kind == "tokens":
+            sample = [[int(row) for row in group] for group in self.groups[: self.recipe.evaluation.batch_size]]
+            match_sizes(model, next(self.feed.batches(sample, trunk=False)))
 
     # -- measuring ---------------------------------------------------------------------------------
 
@@ -112,8 +111,8 @@ class Job:
         if not due or self.run.done("measured_before") or not self.accelerator.is_main_process:
             return
         if not early:  # the first weights again: they follow from the seed
-            self.parts.model = build(self.recipe, self.prepared).model.to(self.accelerator.device)
-            fit_projectors(self.parts.model, summaries(self.feed.cached, self.prepared.splits.train))
+            self.parts.model = build(self.recipe, self.prepared).model
+            self.initialise()
         self._answer("before")
         self.run.finish("measured_before", rows=len(self.test_rows))
 

@@ -222,12 +222,5 @@ def choose_speed(recipe: Recipe, backbone: str) -> Choice:
     return choose(shape, assets.cache_root() / "machine", recipe.training.precision, recipe.training.attention)
 
 
-def fit_projectors(model: MultimodalGPT, summaries: dict[str, torch.Tensor]) -> None:
-    """Standardise each input's features by those of the training rows: input: (rows, width)."""
-    for name, features in summaries.items():
-        if name in model.projectors and len(features) > 1:
-            model.projectors[name].fit(features)
-
-
 def trainable_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)

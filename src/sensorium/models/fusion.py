@@ -16,17 +16,20 @@ from sensorium.recipe import FusionRecipe
 class Projector(nn.Module):
     """Standardised features -> a width, with a learned vector for what is missing.
 
-    ``mean`` and ``scale`` are fitted on training rows where features are cached, and identity elsewhere.
+    ``mean`` and ``scale`` are fitted on training rows where features are cached, and identity elsewhere. ``gain``
+    brings what is projected to the size of what it joins.
     Args: ``width_in`` of the encoder, ``width_out`` of the GPT or the fusion, ``dropout`` on features.
     """
 
     mean: Tensor
     scale: Tensor
+    gain: Tensor
 
     def __init__(self, width_in: int, width_out: int, dropout: float, *, hidden: bool) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width_in))
         self.register_buffer("scale", torch.ones(width_in))
+        self.register_buffer("gain", torch.ones(()))
         self.dropout = nn.Dropout(dropout)
         layers: list[nn.Module] = [nn.Linear(width_in, width_out)]
         if hidden:
@@ -39,11 +42,21 @@ class Projector(nn.Module):
         self.mean.copy_(features.float().mean(0))
         self.scale.copy_(features.float().std(0).clamp(min=1e-3).reciprocal())
 
+    def match(self, features: Tensor, size: Tensor) -> None:
+        """Set the gain by which these features (items, positions, width_in) come out at root mean square ``size``."""
+        out = self.layers((features.float() - self.mean) * self.scale)
+        self.gain.copy_(size / rms(out).mean().clamp(min=1e-6))
+
     def forward(self, features: Tensor, present: Tensor) -> Tensor:
         """(items, positions, width_in), present (items,) -> (items, positions, width_out), missing ones learned."""
         standard = (features.float() - self.mean) * self.scale
         out = self.layers(self.dropout(standard))
-        return torch.where(present[:, None, None], out, self.missing)
+        return torch.where(present[:, None, None], out, self.missing) * self.gain
+
+
+def rms(states: Tensor) -> Tensor:
+    """Root mean square over the last dimension: (…, width) -> (…)."""
+    return states.float().pow(2).mean(-1).sqrt()
 
 
 # -- early -----------------------------------------------------------------------------------------
