@@ -31,7 +31,7 @@ from sensorium.training.batches import BatchPlan
 from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.distributed import add_up, any_process, collect, from_main
 from sensorium.training.history import History, LoopState
-from sensorium.training.memory import peak_memory
+from sensorium.training.memory import give_back, peak_memory
 from sensorium.training.optim import MasterAdamW, parameter_groups, schedule
 from sensorium.training.pace import is_time_to_look, steps_that_fit
 from sensorium.training.protocols import Batch, Loader, Metric, Progress, Say, Task, Tracker
@@ -253,6 +253,7 @@ class _Session:
         self.model.eval()
         metrics = from_main(self.accelerator, {name: float(value) for name, value in validate().items()})
         self._wrapped.train()
+        give_back()  # answering takes other sizes than learning does: what it leaves in the heap would not be used again
         state.validation_seconds += self._tick()
         state.validations.append({"step": state.step, "epoch": state.step / self.plan.steps, "metrics": metrics})
         self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, state.step)
