@@ -11,12 +11,12 @@ EMOJI_ASK: dict[str, Any] = {
     "task": "generate",
     "data": {"source": "emoji-ask", "split": {"group_by": "concept", "validation": 0.1, "test": 0.2}},
     "model": {
-        "fusion": {"kind": "tokens", "from_layer": 20, "tokens": 16},
-        "adapt": {"method": "full", "layers": "last_third"},
+        "fusion": {"kind": "tokens", "from_layer": 25, "tokens": 16},
+        "adapt": {"method": "full", "layers": 5},
         "image_size": 128,
-        "feature_dropout": 0.3,
+        "feature_dropout": 0.5,
     },
-    "training": {"epochs": 6, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 1e-3, "patience": None},
+    "training": {"epochs": 6, "batch_size": 16, "learning_rate": 1e-4, "head_learning_rate": 2e-3, "patience": None},
     "evaluation": {"max_rows": 600, "validation_rows": 300},
 }
 
