@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -126,6 +127,17 @@ def mean(values: Iterable[float]) -> float:
 def integers(text: str) -> list[int]:
     """``0,1,2`` as given on the command line."""
     return [int(part) for part in text.split(",") if part.strip()]
+
+
+def arguments_of(doc: str | None, runs: str) -> argparse.ArgumentParser:
+    """The flags that benchmarks of a recipe share; ``runs`` names their folder below ``runs/benchmarks``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=integers, default=[0, 1, 2])
+    parser.add_argument("--max-rows", type=int, help="a smaller table, to try the script")
+    parser.add_argument("--epochs", type=float, help="fewer epochs, to try the script")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / runs)
+    return parser
 
 
 def clean_environment() -> None:

@@ -13,7 +13,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, Results, clean_environment, integers, interval, mean, percent, table
+from benchmarks.common import Results, arguments_of, clean_environment, interval, mean, percent, table
 from benchmarks.runs import recipe_of, run_of
 
 METRIC = "exact_match"
@@ -87,13 +87,8 @@ def differences(asked: list[dict[str, Any]], seeds: list[int]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=integers, default=[0, 1, 2])
+    parser = arguments_of(__doc__, "emoji-ask")
     parser.add_argument("--image-size", type=int, help="other than the recipe's; 128 is the demo's")
-    parser.add_argument("--max-rows", type=int, help="a smaller table, to try the script")
-    parser.add_argument("--epochs", type=float, help="fewer epochs, to try the script")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / "emoji-ask")
     args = parser.parse_args(arguments)
     clean_environment()
     results = measure(args)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.common import RESULTS, ROOT, Results, clean_environment, integers, mean, percent, table
+from benchmarks.common import Results, arguments_of, clean_environment, mean, percent, table
 from benchmarks.references import REFERENCES, probes
 from benchmarks.runs import packed, recipe_of, right, run_of, unpacked
 
@@ -269,16 +269,11 @@ def answer_with(args: argparse.Namespace, variant: str, target: str, seed: int, 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=integers, default=[0, 1, 2])
+    parser = arguments_of(__doc__, "fusion")
     parser.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS))
     parser.add_argument("--variants", type=lambda text: text.split(","), default=list(VARIANTS))
     parser.add_argument("--final", action="store_true", help="the one comparison by cross-validation")
     parser.add_argument("--withheld", action="store_true", help="a modality withheld at test time")
-    parser.add_argument("--max-rows", type=int, help="a smaller table, to try the script")
-    parser.add_argument("--epochs", type=float, help="fewer epochs, to try the script")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks" / "fusion")
     parser.add_argument("--clean", action="store_true", help="remove the runs afterwards")
     args = parser.parse_args(arguments)
     clean_environment()

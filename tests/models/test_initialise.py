@@ -30,7 +30,9 @@ def test_projected_features_join_at_the_stream_s_own_size(gpt: str, layer: int) 
         model.hidden_states(batch)
     hook.remove()
     stream = np.sqrt(np.square(seen[0].detach().numpy()).mean(-1))
-    np.testing.assert_allclose(np.sqrt(np.square(found).mean(-1)).mean(), np.quantile(stream, 0.5, method="lower"), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.sqrt(np.square(found).mean(-1)).mean(), np.quantile(stream, 0.5, method="lower"), rtol=1e-4
+    )
 
 
 def test_what_is_missing_everywhere_changes_nothing() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
 from sensorium.errors import MediaError
+from sensorium.modalities import Corruption, corruption
 
 RATE = 16_000  # Hz
 MAX_SECONDS = 30.0  # Whisper's window
@@ -253,7 +253,7 @@ def _reverberation(samples: np.ndarray, severity: int, rng: np.random.Generator)
     return np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(room, size), size)[: len(samples)]
 
 
-CORRUPTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
+CORRUPTIONS: dict[str, Corruption] = {
     "white_noise": _white_noise,
     "babble": _babble,
     "clip": _clip,
@@ -269,6 +269,4 @@ def corrupt(samples: np.ndarray, kind: str, severity: int, rng: np.random.Genera
     Raises:
         ValueError: there is no such kind, or ``severity`` is not 1 to 5.
     """
-    if kind not in CORRUPTIONS or severity not in range(1, 6):
-        raise ValueError(f"no corruption {kind!r} of severity {severity}; kinds: {', '.join(CORRUPTIONS)}; 1 to 5")
-    return _bounded(CORRUPTIONS[kind](samples, severity, rng))
+    return _bounded(corruption(CORRUPTIONS, kind, severity)(samples, severity, rng))

@@ -6,13 +6,14 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sensorium.errors import MediaError
+from sensorium.modalities import Corruption, corruption
 
 MAX_PIXELS = 64_000_000  # 192 MB once decoded
 MAX_BYTES = 64 << 20
@@ -267,7 +268,7 @@ def _rotate(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.n
     return np.array(Image.fromarray(pixels).rotate(angle, Image.Resampling.BICUBIC, fillcolor=white))
 
 
-CORRUPTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
+CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": _gaussian_noise,
     "blur": _blur,
     "jpeg": _jpeg,
@@ -285,6 +286,4 @@ def corrupt(pixels: np.ndarray, kind: str, severity: int, rng: np.random.Generat
     Raises:
         ValueError: there is no such kind, or ``severity`` is not 1 to 5.
     """
-    if kind not in CORRUPTIONS or severity not in range(1, 6):
-        raise ValueError(f"no corruption {kind!r} of severity {severity}; kinds: {', '.join(CORRUPTIONS)}; 1 to 5")
-    return CORRUPTIONS[kind](pixels, severity, rng)
+    return corruption(CORRUPTIONS, kind, severity)(pixels, severity, rng)
