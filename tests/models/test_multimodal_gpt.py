@@ -150,6 +150,23 @@ def test_modality_dropout_withholds_in_training_only() -> None:
     assert (model(batch) - shown).abs().max() > 1e-4
 
 
+def test_the_gpt_s_reading_is_withheld_together_with_the_text_that_it_reads() -> None:
+    model = tiny_model(classes=3, kind="weighted")
+    model.config.inputs = {"name": "text", "picture": "image"}
+    model.config.modality_dropout = 0.5
+    there = {name: torch.rand(400) < 0.9 for name in ("name", "picture")}
+    there["gpt"] = there["name"].clone()
+    model.train()
+    torch.manual_seed(3)
+    kept = model._withhold(there)
+    assert torch.equal(kept["gpt"], kept["name"])
+    assert not torch.equal(kept["picture"], kept["name"])
+    for name, present in there.items():
+        assert not (kept[name] & ~present).any() and 0.35 < float(kept[name].float().mean()) < 0.55
+    model.eval()
+    assert all(torch.equal(kept, there[name]) for name, kept in model._withhold(there).items())
+
+
 @pytest.mark.parametrize(
     "method", ["lora", "dora", "rslora", "ia3", "vera", "oft", "prefix", "prompt", "p_tuning", "full", "frozen"]
 )

@@ -175,6 +175,16 @@ class MultimodalGPT(PreTrainedModel):
             return present
         return present & (torch.rand(len(present)) >= self.config.modality_dropout).to(present.device)
 
+    def _withhold(self, there: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Modality dropout of a late fusion. The GPT reads what text encoders read, and is withheld together with them:
+        a text that always stays in sight by one of its two readings would never be missed in training."""
+        kept = {name: self._drop(present) for name, present in there.items() if name != GPT}
+        if GPT in there:
+            texts = [kept[name] for name in kept if self.config.inputs[name] == "text"]
+            seen = there[GPT] & torch.stack(texts).any(0) if texts else self._drop(there[GPT])
+            kept[GPT] = seen if self.training else there[GPT]
+        return kept
+
     def _idle(self, batch: Batch) -> Tensor:
         """A zero that touches every trainable parameter that this batch does not use.
 
@@ -189,20 +199,19 @@ class MultimodalGPT(PreTrainedModel):
 
     def fused(self, batch: Batch) -> Tensor:
         """Late fusion: a vector a modality -> (batch, width). Each row has one item of each input."""
-        names, vectors, present = sorted(self.projectors), [], []
+        names, features, there = sorted(self.projectors), {}, {}
         for name in names:
             if name == GPT and GPT not in batch.media:
-                there = (batch.branches >= 0).any(1)
-                features = self.reading(batch)[:, None].float()
+                there[name] = (batch.branches >= 0).any(1)
+                features[name] = self.reading(batch)[:, None].float()
             elif name in batch.media:
-                media = batch.media[name]
-                there, features = media.present, self.features(name, media)
+                there[name], features[name] = batch.media[name].present, self.features(name, batch.media[name])
             else:
-                there = torch.zeros(len(batch.input_ids), dtype=torch.bool, device=self.device)
-                features = torch.zeros(len(there), 1, self._width_of(name), device=self.device)
-            there = self._drop(there)
-            present.append(there)
-            vectors.append(self.projectors[name](features[:, :1], there)[:, 0])
+                there[name] = torch.zeros(len(batch.input_ids), dtype=torch.bool, device=self.device)
+                features[name] = torch.zeros(len(batch.input_ids), 1, self._width_of(name), device=self.device)
+        there = self._withhold(there)
+        vectors = [self.projectors[name](features[name][:, :1], there[name])[:, 0] for name in names]
+        present = [there[name] for name in names]
         return self.fusion(torch.stack(vectors, 1), torch.stack(present, 1)) + self._idle(batch)
 
     def reading(self, batch: Batch) -> Tensor:
