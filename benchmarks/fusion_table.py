@@ -26,10 +26,10 @@ from benchmarks.runs import packed, recipe_of, right, run_of, unpacked
 
 RECIPE = "emoji-group"
 TARGETS = ("group", "subgroup")
-# The GPT reads the name itself, picture tokens or cross-attention enter at layer 25, and the top five layers train.
+# The GPT reads the name itself, picture tokens or cross-attention enter at layer 27, and the top three layers train.
 EARLY = {
     "model.text": None,
-    "model.adapt": {"method": "full", "layers": 5},
+    "model.adapt": {"method": "full", "layers": 3},
     "model.feature_dropout": 0.5,
     "training.epochs": 6,
     "training.batch_size": 16,
@@ -40,10 +40,10 @@ EARLY = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "image only": {"data.inputs": {"picture": "image"}},
     "text only": {"data.inputs": {"name": "text"}},
-    "tokens": {**EARLY, "model.fusion": {"kind": "tokens", "from_layer": 25, "tokens": 16}},
+    "tokens": {**EARLY, "model.fusion": {"kind": "tokens", "from_layer": 27, "tokens": 16}},
     "cross_attention": {
         **EARLY,
-        "model.fusion": {"kind": "cross_attention", "from_layer": 25, "tokens": 16, "every": 2},
+        "model.fusion": {"kind": "cross_attention", "from_layer": 27, "tokens": 16, "every": 2},
     },
     "concat": {"model.fusion": {"kind": "concat", "width": 256}},
     "weighted": {"model.fusion": {"kind": "weighted", "width": 256}},

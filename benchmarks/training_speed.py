@@ -40,11 +40,11 @@ LORA_ALL = {
     "model.fusion": {"kind": "tokens", "from_layer": 0, "tokens": 16},
     "model.adapt": {"method": "lora", "rank": 8},
 }
-LORA_TOP = {"model.adapt": {"method": "lora", "rank": 8, "layers": 5}}
+LORA_TOP = {"model.adapt": {"method": "lora", "rank": 8, "layers": 3}}
 OUR_RATES: dict[str, dict[str, Any]] = {
     "Sensorium's loop, the same job": {**LORA_ALL, "training.share_media": False},
     "+ shared picture": LORA_ALL,
-    "+ entering at layer 25, trunk cached, LoRA above": LORA_TOP,
+    "+ entering at layer 27, trunk cached, LoRA above": LORA_TOP,
     "+ full tuning above instead of LoRA (the recipe)": {},
 }
 SIDES = ("defaults", "tuned", "sensorium")

@@ -11,8 +11,8 @@ EMOJI_ASK: dict[str, Any] = {
     "task": "generate",
     "data": {"source": "emoji-ask", "split": {"group_by": "concept", "validation": 0.1, "test": 0.2}},
     "model": {
-        "fusion": {"kind": "tokens", "from_layer": 25, "tokens": 16},
-        "adapt": {"method": "full", "layers": 5},
+        "fusion": {"kind": "tokens", "from_layer": 27, "tokens": 16},
+        "adapt": {"method": "full", "layers": 3},
         "image_size": 128,
         "feature_dropout": 0.5,
     },
