@@ -36,6 +36,7 @@ EARLY = {
     "training.learning_rate": 1e-4,
     "training.head_learning_rate": 2e-3,
     "training.weight_decay": 0.01,
+    "model.modality_dropout": 0.1,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "image only": {"data.inputs": {"picture": "image"}},
@@ -45,9 +46,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **EARLY,
         "model.fusion": {"kind": "cross_attention", "from_layer": 27, "tokens": 16, "every": 2},
     },
-    "concat": {"model.fusion": {"kind": "concat", "width": 256}},
-    "weighted": {"model.fusion": {"kind": "weighted", "width": 256}},
-    "attention": {"model.fusion": {"kind": "attention", "width": 256}},
+    "concat": {"model.fusion": {"kind": "concat", "width": 512}},
+    "weighted": {"model.fusion": {"kind": "weighted", "width": 512}},
+    "attention": {"model.fusion": {"kind": "attention", "width": 512}},
 }
 FUSIONS = tuple(name for name in VARIANTS if "only" not in name)
 WITHHELD = ("weighted", "attention")  # fusions that are measured with a modality missing

@@ -87,7 +87,7 @@ def _digit_chunks() -> Iterator[Chunk]:
 
 
 def spoken_digits(
-    cache: Path, rows: int = 1500, picture_noise: float = 0.55, snr: tuple[float, float] = (-15.0, 0.0), seed: int = 0
+    cache: Path, rows: int = 1500, picture_noise: float = 0.2, snr: tuple[float, float] = (-15.0, 0.0), seed: int = 0
 ) -> Source:
     """Handwritten digits beside spoken ones, both noisy, so that each alone is not enough.
 
