@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,23 +115,35 @@ def generate(model: MultimodalGPT, batch: Batch, stops: set[int], settings: Deco
     """Answer every row of a batch of prompts (one branch each); stop tokens end an answer and are left out."""
     if settings.beams > 1:
         return _beam(model, batch, stops, settings)
-    state = _State(model, batch)
-    count = len(batch.input_ids)
-    generators = [torch.Generator().manual_seed(settings.seed * 1_000_003 + row) for row in range(count)]
-    answers: list[list[int]] = [[] for _ in range(count)]
-    open_rows = torch.ones(count, dtype=torch.bool)
-    logits = state.prefill()
-    for step in range(settings.max_new_tokens):
-        tokens = _pick(logits, settings, generators)
+    answers: list[list[int]] = [[] for _ in range(len(batch.input_ids))]
+    open_rows = torch.ones(len(answers), dtype=torch.bool)
+    for tokens in _steps(model, batch, settings):
         for row, token in enumerate(tokens.tolist()):
             if open_rows[row] and token in stops:
                 open_rows[row] = False
             elif open_rows[row]:
                 answers[row].append(token)
-        if not open_rows.any() or step + 1 == settings.max_new_tokens:
+        if not open_rows.any():
             break
-        logits = state.step(tokens)
     return answers
+
+
+@torch.inference_mode()
+def stream(model: MultimodalGPT, batch: Batch, stops: set[int], settings: DecodingSettings) -> Iterator[int]:
+    """The tokens of ``generate`` for a batch of one prompt, each as soon as it is known. There are no beams."""
+    for tokens in _steps(model, batch, settings):
+        if int(tokens[0]) in stops:
+            return
+        yield int(tokens[0])
+
+
+def _steps(model: MultimodalGPT, batch: Batch, settings: DecodingSettings) -> Iterator[Tensor]:
+    """The next token of every row (batch,), step after step; whoever iterates knows when to stop."""
+    state = _State(model, batch)
+    generators = [torch.Generator().manual_seed(settings.seed * 1_000_003 + row) for row in range(len(batch.input_ids))]
+    for step in range(settings.max_new_tokens):
+        tokens = _pick(state.step(tokens) if step else state.prefill(), settings, generators)
+        yield tokens
 
 
 def _pick(logits: Tensor, settings: DecodingSettings, generators: list[torch.Generator]) -> Tensor:
