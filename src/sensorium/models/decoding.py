@@ -36,7 +36,7 @@ class DecodingSettings:
     seed: int = 0
 
 
-class _State:
+class State:
     """A batch that is being answered: prompt and answers so far, with a key-value cache where layers allow it."""
 
     def __init__(self, model: MultimodalGPT, batch: Batch) -> None:
@@ -139,14 +139,20 @@ def stream(model: MultimodalGPT, batch: Batch, stops: set[int], settings: Decodi
 
 def _steps(model: MultimodalGPT, batch: Batch, settings: DecodingSettings) -> Iterator[Tensor]:
     """The next token of every row (batch,), step after step; whoever iterates knows when to stop."""
-    state = _State(model, batch)
-    generators = [torch.Generator().manual_seed(settings.seed * 1_000_003 + row) for row in range(len(batch.input_ids))]
+    state = State(model, batch)
+    generators = [generator(settings.seed, row) for row in range(len(batch.input_ids))]
     for step in range(settings.max_new_tokens):
-        tokens = _pick(state.step(tokens) if step else state.prefill(), settings, generators)
+        tokens = pick(state.step(tokens) if step else state.prefill(), settings, generators)
         yield tokens
 
 
-def _pick(logits: Tensor, settings: DecodingSettings, generators: list[torch.Generator]) -> Tensor:
+def generator(seed: int, row: int = 0) -> torch.Generator:
+    """What row ``row`` of a call draws from; any whole number is a seed."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + row) % 2**64)
+
+
+def pick(logits: Tensor, settings: DecodingSettings, generators: list[torch.Generator]) -> Tensor:
+    """The next token of every row (batch,), from logits (batch, vocabulary); each row draws from its own generator."""
     if settings.temperature <= 0:
         return logits.argmax(-1)
     probabilities = filtered(logits / settings.temperature, settings.top_k, settings.top_p).softmax(-1).cpu()
@@ -195,7 +201,7 @@ def _repeated(batch: Batch, times: int) -> Batch:
 def _beam(model: MultimodalGPT, batch: Batch, stops: set[int], settings: DecodingSettings) -> list[list[int]]:
     """Beam search; a finished beam's score is its log-likelihood over length ** penalty (Wu et al. 2016, simplified)."""
     count, beams = len(batch.input_ids), settings.beams
-    state = _State(model, _repeated(batch, beams))
+    state = State(model, _repeated(batch, beams))
     scores = torch.full((count, beams), float("-inf"))
     scores[:, 0] = 0.0  # all beams of a row start alike: let one of them spread
     partial: list[list[list[int]]] = [[[] for _ in range(beams)] for _ in range(count)]
