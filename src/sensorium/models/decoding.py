@@ -141,9 +141,12 @@ def _steps(model: MultimodalGPT, batch: Batch, settings: DecodingSettings) -> It
     """The next token of every row (batch,), step after step; whoever iterates knows when to stop."""
     state = State(model, batch)
     generators = [generator(settings.seed, row) for row in range(len(batch.input_ids))]
+    logits = state.prefill()
     for step in range(settings.max_new_tokens):
-        tokens = pick(state.step(tokens) if step else state.prefill(), settings, generators)
+        tokens = pick(logits, settings, generators)
         yield tokens
+        if step + 1 < settings.max_new_tokens:
+            logits = state.step(tokens)
 
 
 def generator(seed: int, row: int = 0) -> torch.Generator:
