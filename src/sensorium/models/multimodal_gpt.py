@@ -287,7 +287,7 @@ class MultimodalGPT(PreTrainedModel):
         tokens, keys = visible.shape[1:]
         where = torch.zeros(len(visible), keys, dtype=torch.bool, device=visible.device)
         for media in batch.media.values():
-            item, position = (media.slots >= 0).nonzero(as_tuple=True)
+            item, position = ((media.slots >= 0) & (media.slots < keys)).nonzero(as_tuple=True)
             where[media.row[item], media.slots[item, position]] = True
         itself = torch.eye(keys, dtype=torch.bool, device=visible.device)[keys - tokens :]
         return where[:, None, :] & ~itself
