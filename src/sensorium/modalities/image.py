@@ -70,6 +70,18 @@ def header(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
         return str(image.format), image.width, image.height
 
 
+def animated(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> bool:
+    """Whether there is more than one frame, without decoding pixels. Raises MediaError.
+
+    The second picture that some cameras put behind a JPEG (MPO) is no frame.
+    """
+    with _open(data, max_pixels, max_bytes) as image:
+        try:
+            return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+        except _DAMAGE as error:
+            raise _unreadable(error) from None
+
+
 def _open(data: bytes, max_pixels: int, max_bytes: int) -> Image.Image:
     if not data:
         raise MediaError("the picture is empty", mend="replace the file")
