@@ -47,7 +47,7 @@ def made(table: tuple[Path, str], **settings: Any) -> tuple[Recipe, Prepared, Pa
         "data": data,
         "model": {
             "backbone": str(part(settings.pop("gpt", "llama"))),
-            "image": str(part("vit")),
+            "image": str(part(settings.pop("image", "vit"))),
             "audio": str(part("whisper")),
             "text": str(part("bert")) if settings.pop("text", False) else None,
             "image_size": 32,
@@ -65,7 +65,6 @@ def made(table: tuple[Path, str], **settings: Any) -> tuple[Recipe, Prepared, Pa
     for name, parameter in parts.model.named_parameters():
         if "lora_B" in name or name.endswith("gate"):
             torch.nn.init.normal_(parameter, std=0.3)
-    parts.model.eval()
     return recipe, prepared, parts
 
 
@@ -134,7 +133,7 @@ def test_features_are_computed_once_and_known_in_the_next_sitting(
 
     recipe, prepared, parts = made(tables["classify"], **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_encode", refuse)
+        patch.setattr(room, "encoded", refuse)
         patch.setattr(room, "_read", refuse)
         again = encoder_features(parts, prepared, recipe, rows, tmp_path, QUIET, QUIET)
     for name, features in first.items():
@@ -181,3 +180,21 @@ def test_summaries_are_the_first_positions_of_rows_that_have_one() -> None:
     found = summaries({"a": values.get, "b": lambda row: None}, np.arange(3))
     assert list(found) == ["a"] and found["a"].tolist() == [[1, 2], [3, 4]]
     assert summaries({"a": values.get}, np.arange(3), most=1)["a"].tolist() == [[1, 2]]
+
+
+def test_features_do_not_depend_on_their_batch(tables: dict[str, tuple[Path, str]], tmp_path: Path) -> None:
+    """Batch normalisation in training mode would give each picture its neighbours' statistics."""
+    recipe, prepared, parts = made(tables["classify"], fusion={"kind": "concat"}, image="efficientnet")
+    assert not any(module.training for module in parts.model.modules())
+    rows = np.arange(len(prepared.source))
+    before = {name: buffer.clone() for name, buffer in parts.model.encoders["image"].named_buffers()}
+    cached = encoder_features(parts, prepared, recipe, rows, tmp_path, QUIET, QUIET)["picture"]
+    encoder = parts.model.encoders["image"].eval()
+    for row in rows[:6].tolist():
+        item = parts.processor.item("picture", prepared.rows[row], None, None)
+        if item.value is not None:
+            with torch.inference_mode():
+                alone = encoder(item.value[None], torch.zeros(1), torch.tensor([item.positions]))[0]
+            torch.testing.assert_close(cached(row), alone, atol=1e-5, rtol=1e-5)
+    for name, buffer in encoder.named_buffers():
+        assert torch.equal(buffer, before[name]), f"{name} moved while features were computed"

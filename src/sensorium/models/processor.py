@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from sensorium.data.collate import MediaItem, Sequence
-from sensorium.data.messages import MediaPart, Message, TextPart
+from sensorium.data.messages import MediaPart, Message, TextPart, cell_lines
 from sensorium.data.rows import Example
-from sensorium.errors import RunError
+from sensorium.errors import RecipeError, RunError
 from sensorium.modalities import audio, generator, image, text
 from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import positions
+from sensorium.models.history import newest, told_first
 from sensorium.models.multimodal_gpt import GPT
+from sensorium.models.recogniser import Recogniser
 from sensorium.models.sequences import Flat, flatten, join, options, plain, remember
 from sensorium.recipe import LATE_FUSIONS, FusionRecipe
 from sensorium.run import write_json
@@ -31,7 +33,10 @@ from sensorium.run import write_json
 TABLE = "table"  # numbers, categories, times and places of a row are one input of this name
 TABLE_TYPES = ("number", "category", "time", "place")
 ReadMedia = Callable[[Any], bytes]
-Cached = Mapping[str, Callable[[int], Tensor | None]]  # input: row -> features (positions, width), None where missing
+# Input: features (positions, width), of a column by row (None where missing), of a chat's parts by their bytes.
+Cached = Mapping[str, Callable[[Any], Tensor | None]]
+RECOGNISER = "recogniser"  # the folder of a saved processor that holds what recognises speech
+TURN_TOKENS = 8  # of the chat template around a turn, about
 
 
 @dataclass
@@ -55,6 +60,8 @@ class ProcessorSettings:
     table: dict[str, Any] | None = None
     choices: dict[str, list[str]] = field(default_factory=dict)  # question: answers to choose among
     system: str | None = None
+    speech: str = "features"  # or recognition, both: what a sound becomes
+    context: int | None = None  # most tokens that the GPT reads
 
 
 class Processor:
@@ -64,6 +71,7 @@ class Processor:
         settings: see ``ProcessorSettings``.
         tokenizer: the GPT's; text_tokenizer: the text encoder's, where there is one.
         read_media: the one way from a reference to bytes.
+        recogniser: bytes of a sound -> its words, where ``settings.speech`` asks for them.
     """
 
     def __init__(
@@ -72,9 +80,10 @@ class Processor:
         tokenizer: Any,
         text_tokenizer: Any = None,
         read_media: ReadMedia | None = None,
+        recogniser: Recogniser | None = None,
     ) -> None:
         self.settings, self.tokenizer, self.text_tokenizer = settings, tokenizer, text_tokenizer
-        self.read_media = read_media
+        self.read_media, self.recogniser = read_media, recogniser
         self.fusion = FusionRecipe(**settings.fusion)
         self.codec = TableCodec.from_dict(settings.table) if settings.table else None
 
@@ -164,6 +173,8 @@ class Processor:
         answering: bool = False,
         choices: list[str] | None = None,
         answer: str | None = None,
+        whole: bool = False,
+        last_only: bool = False,
     ) -> Sequence:
         """Rows that share their media -> one sequence (one row where the task classifies).
 
@@ -173,10 +184,13 @@ class Processor:
             answering: end where the answer begins, instead of teaching it.
             choices: append each of these answers as a branch of its own (one row only).
             answer: taught instead of the rows' own.
+            whole: a long conversation keeps all its turns; else the oldest are left out.
+            last_only: of a conversation, teach the last answer alone instead of every assistant's turn.
         """
         if answer is not None:
             examples = [replace(example, target=answer) for example in examples]
-        flats = [self._flat(example, epoch, seed, cached, answering or choices is not None) for example in examples]
+        ends = answering or choices is not None
+        flats = [self._flat(example, epoch, seed, cached, ends, whole, last_only) for example in examples]
         alternatives = options([text.clean(choice) for choice in choices], self.tokenizer) if choices else None
         sequence = join(flats, [example.row for example in examples], alternatives)
         if self.settings.task == "classify":
@@ -185,7 +199,16 @@ class Processor:
             remember(sequence)
         return sequence
 
-    def _flat(self, example: Example, epoch: int | None, seed: int, cached: Cached | None, answering: bool) -> Flat:
+    def _flat(
+        self,
+        example: Example,
+        epoch: int | None,
+        seed: int,
+        cached: Cached | None,
+        answering: bool,
+        whole: bool,
+        last_only: bool,
+    ) -> Flat:
         rng = None if epoch is None else generator(seed, epoch, example.row)
         placeholders = self.fusion.kind == "tokens"
         if self.settings.task == "classify":
@@ -205,6 +228,10 @@ class Processor:
                 always=self.fusion.kind not in LATE_FUSIONS,
             )
         messages = self.messages(example, with_answer=not answering)
+        if "messages" in example.inputs:
+            if not whole:
+                messages = newest(messages, self._size, self.settings.max_text_tokens, self.settings.context)
+            messages = told_first(messages, cell_lines(example.inputs, self.settings.inputs))
         parts = [part for message in messages for part in message.parts if isinstance(part, MediaPart)]
         media = [self._part(part, example, rng, cached) for part in parts]
         keys = [repr((part.column, self._reference(part, example))) for part in parts]
@@ -216,15 +243,28 @@ class Processor:
             placeholders=placeholders,
             answering=answering,
             max_text_tokens=self.settings.max_text_tokens,
+            last_only=last_only,
         )
+
+    def _size(self, message: Message) -> tuple[int, int]:
+        """Tokens of a turn's text, and at most so many positions of its media."""
+        words = [part.text for part in message.parts if isinstance(part, TextPart)]
+        tokens = sum(len(self.tokenizer.encode(text, add_special_tokens=False)) for text in words)
+        longest = {kind: positions(kind, int(1000 * self.settings.max_seconds), self.fusion) for kind in ("image", "audio")}
+        media = [longest[part.type] for part in message.parts if isinstance(part, MediaPart)]
+        return TURN_TOKENS + tokens, sum(media) if self.fusion.kind == "tokens" else 0
 
     def _part(
         self, part: MediaPart, example: Example, rng: np.random.Generator | None, cached: Cached | None
     ) -> MediaItem:
         if part.column in example.inputs or part.column == TABLE:
             return self.item(part.column, example, rng, cached)
-        single = Example(example.row, {part.column: part.reference}, None)  # a part of a chat stands in no column
-        return self.item(part.column, single, rng, None)
+        data = self._bytes(part.reference)  # a part of a chat stands in no column
+        if cached is not None and part.column in cached:
+            features = cached[part.column](data)
+            if features is not None:
+                return MediaItem(part.column, features, len(features), cached=True)
+        return self.item(part.column, Example(example.row, {part.column: data}, None), rng, None)
 
     def _reference(self, part: MediaPart, example: Example) -> Any:
         """What a part shows: rows may share it where this is equal."""
@@ -238,18 +278,47 @@ class Processor:
     def messages(self, example: Example, *, with_answer: bool) -> list[Message]:
         """A row as a conversation: media in order of their columns, then its texts; the target is the answer."""
         if "messages" in example.inputs:
-            turns: list[Message] = list(example.inputs["messages"])
-            return turns if with_answer or not turns or turns[-1].role != "assistant" else turns[:-1]
-        media: list[Any] = [
-            MediaPart(self.settings.encoders[n], n, example.inputs.get(n))  # type: ignore[arg-type]
-            for n in sorted(self.settings.encoders)
-        ]
+            told: list[Message] = list(example.inputs["messages"])
+            told = told if with_answer or not told or told[-1].role != "assistant" else told[:-1]
+            return [replace(message, parts=self._heard(message.parts)) for message in told]
+        kinds = {**self.settings.encoders}
+        if self.settings.speech != "features":  # a sound that is only recognised needs no encoder
+            kinds |= {name: kind for name, kind in self.settings.inputs.items() if kind == "audio"}
+        media: list[Any] = [MediaPart(kinds[n], n, example.inputs.get(n)) for n in sorted(kinds)]  # type: ignore[arg-type]
         words = self.words({name: example.inputs[name] for name in self.texts if example.inputs.get(name) is not None})
         turns = [Message("system", (TextPart(self.settings.system),))] if self.settings.system else []
-        turns.append(Message("user", (*media, TextPart(words)) if words else tuple(media)))
+        turns.append(Message("user", self._heard((*media, TextPart(words)) if words else tuple(media))))
         if with_answer:
             turns.append(Message("assistant", (TextPart(text.clean(str(example.target))),)))
         return turns
+
+    def _heard(self, parts: tuple[TextPart | MediaPart, ...]) -> tuple[TextPart | MediaPart, ...]:
+        """Parts of a turn with sounds in words, in place of them or behind them, on lines of their own."""
+        if self.settings.speech == "features" or not any(part.type == "audio" for part in parts if isinstance(part, MediaPart)):
+            return parts
+        found: list[TextPart | MediaPart] = []
+        for part in parts:
+            if isinstance(part, TextPart) or part.type != "audio":
+                found.append(part)
+                continue
+            if self.settings.speech == "both":
+                found.append(part)
+            words = self.recognised(part.reference)
+            if words:
+                found.append(TextPart(words))
+        broken = (  # two texts that follow each other are two lines
+            TextPart(part.text + "\n") if isinstance(part, TextPart) and isinstance(after, TextPart) else part
+            for part, after in zip(found, [*found[1:], None], strict=True)
+        )
+        return tuple(broken)
+
+    def recognised(self, reference: Any) -> str:
+        """What is said in a sound, by its reference; empty where it is missing. Raises MediaError where it is none."""
+        if reference is None:
+            return ""
+        if self.recogniser is None:
+            raise RunError("this processor was opened without speech recognition", mend="rerun sensorium fit")
+        return text.clean(self.recogniser(self._bytes(reference)))
 
     def words(self, cells: dict[str, Any]) -> str:
         """Text cells as what a user says: the text itself, or named lines where the table has several columns."""
@@ -276,6 +345,8 @@ class Processor:
         self.tokenizer.save_pretrained(folder)
         if self.text_tokenizer is not None:
             self.text_tokenizer.save_pretrained(folder / "text_tokenizer")
+        if self.recogniser is not None:
+            self.recogniser.save(folder / RECOGNISER)
         write_json(folder / "processor_config.json", {"processor_class": "Processor", **asdict(self.settings)})
 
     @classmethod
@@ -298,4 +369,10 @@ class Processor:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
             raise RunError("the tokenizer cannot be read", where=str(folder), mend="rerun sensorium fit") from error
-        return cls(settings, tokenizer, text_tokenizer, read_media)
+        recogniser = None
+        if settings.speech != "features":
+            try:
+                recogniser = Recogniser(folder / RECOGNISER)
+            except RecipeError as error:
+                raise RunError(error.what, where=str(folder / RECOGNISER), mend="copy the run again") from None
+        return cls(settings, tokenizer, text_tokenizer, read_media, recogniser)

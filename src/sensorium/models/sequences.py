@@ -55,6 +55,7 @@ def flatten(
     placeholders: bool,
     answering: bool,
     max_text_tokens: int,
+    last_only: bool = False,
 ) -> Flat:
     """Messages -> tokens by the chat template.
 
@@ -63,11 +64,17 @@ def flatten(
         placeholders: whether media take places among the tokens (fusion ``tokens``).
         answering: end with the start of an assistant's turn, instead of teaching the assistant's turns.
         max_text_tokens: the longest texts are cut to fit; media and the template are never cut.
+        last_only: teach the last assistant's turn alone.
 
     Raises:
         DataError: the chat template refuses these messages.
     """
-    parts = [(message.role, part) for message in messages for part in message.parts]
+    final = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
+    parts = [
+        (message.role == "assistant" and (number == final or not last_only), part)
+        for number, message in enumerate(messages)
+        for part in message.parts
+    ]
     counter = iter(range(len(parts)))
     contents = ["".join(f"\ue000{next(counter)}\ue001" for _ in message.parts) for message in messages]
     turns = [{"role": m.role, "content": text} for m, text in zip(messages, contents, strict=True)]
@@ -89,8 +96,8 @@ def flatten(
             tokens += _literal(ids, taught, end)
             taught = False
             continue
-        role, part = parts[int(piece)]
-        taught = role == "assistant" and not answering
+        answers, part = parts[int(piece)]
+        taught = answers and not answering
         if isinstance(part, MediaPart):
             number = numbers[int(piece)]
             count = media[number].positions if placeholders else 0

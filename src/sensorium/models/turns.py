@@ -41,6 +41,8 @@ def media_inputs(processor: Processor) -> dict[str, str]:
     for name, kind in sorted(processor.settings.encoders.items()):
         if kind in SENSES:
             inputs.setdefault(kind, name)
+    if processor.settings.speech != "features":  # a sound is recognised, whether or not an encoder reads it too
+        inputs.setdefault("audio", "input_audio")
     return inputs
 
 
@@ -83,7 +85,7 @@ def fitted(messages: Sequence[Message], processor: Processor, room: int) -> Prom
     length = 0
     for left_out in [0, *starts[1:]]:
         example = Example(0, {"messages": [*system, *turns[left_out:]]}, None)
-        sequence = whole.sequence([example], answering=True)
+        sequence = whole.sequence([example], answering=True, whole=True)
         length = len(sequence.ids)
         if length <= room:
             return Prompt(sequence, left_out)
