@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from sensorium.serving.errors import invalid
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.protocols import Engine
 from sensorium.serving.settings import Settings
+from sensorium.serving.single_file import SingleFile
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Service:
     settings: Settings
     door: Door
     metrics: Metrics
-    turn: Callable[[Callable[[], Any]], Awaitable[Any]]
+    turn: SingleFile
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
