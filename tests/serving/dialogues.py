@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from PIL import Image
 
 from sensorium.data.collate import collate
@@ -21,6 +22,7 @@ from sensorium.models.sequences import end_of_turn
 from tests.tiny_models import model_of, processor_of
 
 WORDS = ("red", "blue", "green", "circle", "square", "yes", "no", "what is it?", "ü", "🦊")
+LOUDER = {"llama": 4, "gpt2": 8}
 INPUTS = {"image_url": "image", "input_audio": "audio", "words": "text"}
 
 
@@ -30,7 +32,12 @@ def talker(gpt: str = "llama", method: str = "lora", **fusion: Any) -> tuple[Mul
     processor = processor_of(INPUTS, gpt=gpt, fusion=fusion)
     processor.read_media = partial(read_media, root=None)
     adapt = {"method": method, "virtual_tokens": 4, "layers": "all"} if method == "prefix" else None
-    return model_of(processor, gpt=gpt, adapt=adapt), processor
+    model = model_of(processor, gpt=gpt, adapt=adapt)
+    with torch.no_grad():  # fresh weights are so small that a GPT says one token for ever, whatever it reads
+        for parameter in (*model.backbone.parameters(), *model.projectors.parameters()):
+            if parameter.ndim > 1:
+                parameter.mul_(LOUDER[gpt])
+    return model, processor
 
 
 @cache

@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from sensorium.models.detokenise import TextStream
 from sensorium.serving.choosing import Chooser
 from sensorium.serving.prompts import Prompt
 from sensorium.serving.protocols import Finish, Piece, ScoredToken
-from sensorium.serving.texts import StopTexts, TextStream
+from sensorium.serving.stops import StopTexts
 
 
 class Reply:

@@ -79,9 +79,8 @@ class Slots:
 
     def paste(self, start: int, tokens: list[Tensor]) -> None:
         """What ``cut`` gave, into the prompt's slot from ``start`` on."""
-        for store, part in zip(self._store, tokens, strict=True):
-            assert store is not None  # what was cut was there
-            store[:, -1, :, start : start + part.shape[2]] = part
+        for layer, part in enumerate(tokens):
+            self._room(layer, part)[:, -1, :, start : start + part.shape[2]] = part
 
     @property
     def bytes(self) -> int:
