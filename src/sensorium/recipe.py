@@ -144,7 +144,8 @@ class ModelRecipe(Part):
     audio: str | None = Field("whisper-tiny.en", description="asset, folder or hub id of an audio model")
     text: str | None = Field(None, description="null: the GPT reads text itself; or a text encoder")
     speech: Literal["features", "recognition", "both"] = Field(
-        "features", description="sounds join as features of the audio encoder, as the words recognised in them, or as both"
+        "features",
+        description="sounds join as features of the audio encoder, as the words recognised in them, or as both",
     )
     fusion: Annotated[FusionRecipe, BeforeValidator(_fusion)] = Field(default_factory=FusionRecipe)
     adapt: Annotated[AdaptRecipe, BeforeValidator(_adapt)] = Field(default_factory=AdaptRecipe)

@@ -189,7 +189,8 @@ def messages_of(conversation: Conversation, *, spoken: bool, snr: float | None =
     told: list[dict[str, Any]] = [{"role": "system", "content": SYSTEM}]
     for number, turn in enumerate(conversation.turns):
         parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_base64(data)}"}} for data in turn.images
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_base64(data)}"}}
+            for data in turn.images
         ]
         if spoken:
             sound = _base64(said(conversation, number, snr))

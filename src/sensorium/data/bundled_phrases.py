@@ -70,7 +70,10 @@ ASKED = {
             "Do both images have the same class?",
             "Is the class of both images the same?",
         ),
-        ("Do you think both of these images are in the same class?", "Can you tell me if the two images share a class?"),
+        (
+            "Do you think both of these images are in the same class?",
+            "Can you tell me if the two images share a class?",
+        ),
     ),
 }
 
@@ -85,7 +88,12 @@ FOLLOW_UPS = {
         ("And can you tell me the class as well?", "And do you know which class?"),
     ),
     "this_one": Phrases(
-        ("And this one?", "And what about this one?", "What about this image?", "The same question for this image, please."),
+        (
+            "And this one?",
+            "And what about this one?",
+            "What about this image?",
+            "The same question for this image, please.",
+        ),
         ("And how about this one here?", "Now answer the same for this image."),
     ),
     "as_before": Phrases(

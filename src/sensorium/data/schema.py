@@ -147,7 +147,9 @@ def _chat(column: str, columns: list[str], task: str, source: Source, data: Data
     if task == "classify":
         raise DataError("chat logs are answered, not classified", where=source.name, mend="set task: generate")
     split = data.split.column or _given_split(source, data)
-    group = data.split.group_by or (None if data.split.column or data.split.by_time else source.defaults.get("group_by"))
+    group = data.split.group_by or (
+        None if data.split.column or data.split.by_time else source.defaults.get("group_by")
+    )
     told = {name: kind for name, kind in (data.inputs or {}).items() if name != column}
     for name, kind in told.items():
         require(name, columns, "data.inputs")
@@ -159,7 +161,9 @@ def _chat(column: str, columns: list[str], task: str, source: Source, data: Data
     notes, by = [], []
     for name in columns:
         if name == column:
-            notes.append((name, "messages", "chat", "chat messages; every answer is taught, the last one is the target"))
+            notes.append(
+                (name, "messages", "chat", "chat messages; every answer is taught, the last one is the target")
+            )
         elif name in told:
             notes.append((name, "input", told[name], "told in the first user's turn"))
         else:

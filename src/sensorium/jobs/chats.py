@@ -104,6 +104,17 @@ def chat_features(
     return ChatFeatures(features, {digest: place for place, digest in enumerate(digests)}, of_rows, anew)
 
 
+def recognise(processor: Processor, prepared: Prepared, rows: np.ndarray, progress: Progress) -> None:
+    """Have every sound of ``rows`` heard once, so that it is known when its words are needed; for chats."""
+    if processor.recogniser is None:
+        return
+    with progress.task("speech recognised", len(rows), unit="rows") as advance:
+        for row in map(int, rows):
+            for data in media_bytes(prepared, row, "input_audio"):
+                processor.recogniser(data)
+            advance(1)
+
+
 def media_bytes(prepared: Prepared, row: int, column: str) -> Iterator[bytes]:
     """The bytes of a chat's parts of one kind, in order."""
     for message in prepared.rows[row].inputs["messages"]:

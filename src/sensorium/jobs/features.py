@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sensorium.data.collate import Batch, collate
-from sensorium.jobs.chats import ChatFeatures, Coded, chat_features, encoded
+from sensorium.jobs.chats import ChatFeatures, Coded, chat_features, encoded, recognise
 from sensorium.jobs.feed import FeatureOf, Feed, Trunk, bare, hidden_dtype, trunk_key
 from sensorium.jobs.parts import Parts
 from sensorium.jobs.prepare import Prepared
@@ -82,10 +82,17 @@ def encoder_features(
         return {}
     model, processor = parts.model, parts.processor
     if prepared.schema.messages:
+        recognise(processor, prepared, rows, progress)
         return {
             name: chat_features(
-                Coded(name, encoder_key(parts, name), partial(encoded, model)), processor, prepared, rows, recipe, folder,
-                progress, say,
+                Coded(name, encoder_key(parts, name), partial(encoded, model)),
+                processor,
+                prepared,
+                rows,
+                recipe,
+                folder,
+                progress,
+                say,
             )
             for name in processor.settings.encoders
         }
@@ -231,7 +238,9 @@ def row_summary(features: FeatureOf | ChatFeatures, row: int) -> Tensor | None:
     return None if found is None else found[0].float()
 
 
-def summaries(cached: Mapping[str, FeatureOf | ChatFeatures], rows: np.ndarray, most: int = 20_000) -> dict[str, Tensor]:
+def summaries(
+    cached: Mapping[str, FeatureOf | ChatFeatures], rows: np.ndarray, most: int = 20_000
+) -> dict[str, Tensor]:
     """The summing-up feature of each input over rows that have it: input: (rows, width)."""
     found = {}
     for name, features in cached.items():

@@ -74,7 +74,9 @@ def baselines(
     return found.predictions, found.notes
 
 
-def _known(prepared: Prepared, cached: Mapping[str, FeatureOf | ChatFeatures], rows: np.ndarray, question: str | None) -> Known:
+def _known(
+    prepared: Prepared, cached: Mapping[str, FeatureOf | ChatFeatures], rows: np.ndarray, question: str | None
+) -> Known:
     targets = (
         prepared.cells(str(prepared.schema.target), rows)
         if prepared.schema.target

@@ -1,12 +1,14 @@
-"""Which turns of a long conversation are read: the system's and the newest, whole."""
+"""A conversation before it becomes tokens: its newest turns, sounds in words, a row's cells in its first turn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sensorium.data.messages import Message, TextPart
+from sensorium.data.messages import MediaPart, Message, TextPart
 
+Parts = tuple[TextPart | MediaPart, ...]
 Size = tuple[int, int]  # tokens of text, positions of media
 
 
@@ -50,3 +52,27 @@ def told_first(messages: Sequence[Message], words: str) -> list[Message]:
         gap = "\n" if rest and isinstance(rest[0], TextPart) else ""
         found[place] = replace(found[place], parts=(TextPart(words + gap), *rest))
     return found
+
+
+def in_words(parts: Parts, words_of: Callable[[Any], str], both: bool) -> Parts:
+    """Parts of a turn with its sounds in words.
+
+    Args:
+        words_of: a sound's reference -> what is said in it, empty where nothing is.
+        both: the words stand behind the sound instead of in its place.
+    """
+    found: list[TextPart | MediaPart] = []
+    for part in parts:
+        if isinstance(part, TextPart) or part.type != "audio":
+            found.append(part)
+            continue
+        if both:
+            found.append(part)
+        if words := words_of(part.reference):
+            found.append(TextPart(words))
+    if found == list(parts):
+        return parts
+    return tuple(  # two texts that follow each other are two lines
+        TextPart(part.text + "\n") if isinstance(part, TextPart) and isinstance(after, TextPart) else part
+        for part, after in zip(found, [*found[1:], None], strict=True)
+    )

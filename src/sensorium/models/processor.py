@@ -23,7 +23,7 @@ from sensorium.errors import RecipeError, RunError
 from sensorium.modalities import audio, generator, image, text
 from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import positions
-from sensorium.models.history import newest, told_first
+from sensorium.models.history import Parts, in_words, newest, told_first
 from sensorium.models.multimodal_gpt import GPT
 from sensorium.models.recogniser import Recogniser
 from sensorium.models.sequences import Flat, flatten, join, options, plain, remember
@@ -250,7 +250,9 @@ class Processor:
         """Tokens of a turn's text, and at most so many positions of its media."""
         words = [part.text for part in message.parts if isinstance(part, TextPart)]
         tokens = sum(len(self.tokenizer.encode(text, add_special_tokens=False)) for text in words)
-        longest = {kind: positions(kind, int(1000 * self.settings.max_seconds), self.fusion) for kind in ("image", "audio")}
+        longest = {
+            kind: positions(kind, int(1000 * self.settings.max_seconds), self.fusion) for kind in ("image", "audio")
+        }
         media = [longest[part.type] for part in message.parts if isinstance(part, MediaPart)]
         return TURN_TOKENS + tokens, sum(media) if self.fusion.kind == "tokens" else 0
 
@@ -292,25 +294,12 @@ class Processor:
             turns.append(Message("assistant", (TextPart(text.clean(str(example.target))),)))
         return turns
 
-    def _heard(self, parts: tuple[TextPart | MediaPart, ...]) -> tuple[TextPart | MediaPart, ...]:
-        """Parts of a turn with sounds in words, in place of them or behind them, on lines of their own."""
-        if self.settings.speech == "features" or not any(part.type == "audio" for part in parts if isinstance(part, MediaPart)):
-            return parts
-        found: list[TextPart | MediaPart] = []
-        for part in parts:
-            if isinstance(part, TextPart) or part.type != "audio":
-                found.append(part)
-                continue
-            if self.settings.speech == "both":
-                found.append(part)
-            words = self.recognised(part.reference)
-            if words:
-                found.append(TextPart(words))
-        broken = (  # two texts that follow each other are two lines
-            TextPart(part.text + "\n") if isinstance(part, TextPart) and isinstance(after, TextPart) else part
-            for part, after in zip(found, [*found[1:], None], strict=True)
+    def _heard(self, parts: Parts) -> Parts:
+        return (
+            in_words(parts, self.recognised, self.settings.speech == "both")
+            if self.settings.speech != "features"
+            else parts
         )
-        return tuple(broken)
 
     def recognised(self, reference: Any) -> str:
         """What is said in a sound, by its reference; empty where it is missing. Raises MediaError where it is none."""

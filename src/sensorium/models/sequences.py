@@ -64,14 +64,13 @@ def flatten(
         placeholders: whether media take places among the tokens (fusion ``tokens``).
         answering: end with the start of an assistant's turn, instead of teaching the assistant's turns.
         max_text_tokens: the longest texts are cut to fit; media and the template are never cut.
-        last_only: teach the last assistant's turn alone.
+        last_only: teach the last turn alone, where it is the assistant's.
 
     Raises:
         DataError: the chat template refuses these messages.
     """
-    final = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
     parts = [
-        (message.role == "assistant" and (number == final or not last_only), part)
+        (message.role == "assistant" and (number == len(messages) - 1 or not last_only), part)
         for number, message in enumerate(messages)
         for part in message.parts
     ]
