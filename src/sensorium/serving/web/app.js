@@ -25,7 +25,7 @@ function submit() {
   const parts = waiting.map((item) => item.part);
   const content = parts.length ? [...parts, ...(text ? [{ type: "text", text }] : [])] : text;
   view.question(text, waiting);
-  waiting = [];
+  put([]);
   question.value = "";
   refresh();
   if (!matchMedia("(pointer: coarse)").matches) question.focus(); // a touch keyboard would hide the answer
@@ -103,7 +103,8 @@ function startAnew() {
   running?.abort();
   running = null;
   cancelRecording();
-  [history, waiting] = [[], []];
+  history = [];
+  put([]);
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
   view.clear();
@@ -129,16 +130,18 @@ async function take(files) {
 }
 
 function add(item) {
-  waiting.push(item);
   urls.push(item.url);
+  put([...waiting, item]);
   view.announce(`${item.name} goes with your question.`);
-  refresh();
 }
 
-function remove(place) {
-  waiting.splice(place, 1);
-  refresh();
-  question.focus();
+/** What goes with the next question. */
+function put(items) {
+  waiting = items;
+  view.tray(items, (gone) => {
+    put(waiting.filter((item) => item !== gone));
+    question.focus();
+  });
 }
 
 // -- recording -------------------------------------------------------------------------------------
@@ -234,7 +237,6 @@ function say(text) {
 function refresh() {
   send.hidden = Boolean(running);
   stop.hidden = !running;
-  view.tray(waiting, remove);
   const button = at("record");
   button.setAttribute("aria-pressed", String(Boolean(recording)));
   button.setAttribute("aria-label", recording ? "Stop recording" : "Record your voice");

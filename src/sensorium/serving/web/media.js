@@ -3,7 +3,7 @@
 const LONGEST_SIDE = 1280; // pixels: no model here sees more of a picture, and it travels with every question
 const MOST_BYTES = 1_000_000; // a smaller picture is sent as it is
 const MOST_SOUND_BYTES = 10_000_000;
-const AS_THEY_ARE = ["image/png", "image/jpeg", "image/webp"];
+const AS_THEY_ARE = ["image/png", "image/jpeg"]; // of others, which may move, the first frame
 const SOUNDS = { "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3" };
 
 /** A file cannot be shown; the message says why. */

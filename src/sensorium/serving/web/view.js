@@ -49,13 +49,20 @@ function enlarge(url, name) {
   viewer.showModal();
 }
 
-/** What goes with the next question; `remove` is called with an item's place. */
+const rows = new Map(); // of the tray: what stays is left in peace, so that a sound plays on
+
+/** What goes with the next question; `remove` is called with the item to be taken out. */
 export function tray(items, remove) {
-  const rows = items.map((item, place) => {
-    const take = button("remove", `Remove ${item.name}`, () => remove(place), icon("close"));
-    return element("li", "", medium(item), take);
-  });
-  document.getElementById("tray").replaceChildren(...rows);
+  for (const item of items) {
+    const take = () => button("remove", `Remove ${item.name}`, () => remove(item), icon("close"));
+    if (!rows.has(item)) rows.set(item, element("li", "", medium(item), take()));
+  }
+  for (const [item, row] of rows) {
+    if (items.includes(item)) continue;
+    row.remove();
+    rows.delete(item);
+  }
+  document.getElementById("tray").append(...[...rows.values()].filter((row) => !row.isConnected));
 }
 
 /** A question that was sent. */
@@ -90,7 +97,7 @@ export function answer() {
       follow(near);
     },
     note(text, kind = "") {
-      row.append(element("p", `remark ${kind}`, text));
+      tools.before(element("p", `remark ${kind}`, text));
       announce(text);
       follow(true);
     },
@@ -103,6 +110,7 @@ export function answer() {
     },
     again(act) {
       tools.append(button("quiet", "", act, icon("again"), element("span", "", "Try again")));
+      follow(true);
     },
     remove: () => row.remove(),
   };
