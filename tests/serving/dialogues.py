@@ -85,6 +85,6 @@ def conversation(rng: np.random.Generator, turns: int | None = None) -> list[Mes
 
 def alone(model: MultimodalGPT, processor: Processor, messages: list[Message], count: int) -> list[int]:
     """The greedy tokens of ``models.decoding.generate``."""
-    batch = collate([processor.sequence([Example(0, {"messages": messages}, None)], answering=True)])
+    batch = collate([processor.sequence([Example(0, {"messages": messages}, None)], answering=True, whole=True)])
     stops = {processor.tokenizer.eos_token_id, end_of_turn(processor.tokenizer)}
     return generate(model, batch, stops, DecodingSettings(max_new_tokens=count))[0]

@@ -7,18 +7,19 @@ the last slot, apart, and copied behind the running ones when it is whole.
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+FIRST = 256  # tokens of a slot at first; doubled when one needs more
 
 
 class Slots:
     """Room for ``count`` running answers and one prompt, ``capacity`` tokens each.
 
-    Memory is taken when the first token is read, when the layers' shapes are known, and filled as answers grow.
+    Memory is taken when the first token is read, when the layers' shapes are known, and doubled when a slot needs more.
+    (Untouched memory is not free: where the system has huge pages, the first byte of each takes and fills 2 MiB.)
     """
 
     def __init__(self, layers: int, count: int, capacity: int) -> None:
@@ -42,20 +43,26 @@ class Slots:
 
         Behind a short slot's own length stand zeros or what an earlier answer left: finite, and to be masked.
         """
-        store = self._room(layer, keys)
         if self._lengths is None:
             stop = self._start + keys.shape[2]
+            store = self._room(layer, keys, stop)
             store[0, -1, :, self._start : stop], store[1, -1, :, self._start : stop] = keys[0], values[0]
             return store[0, -1:, :, :stop], store[1, -1:, :, :stop]
+        store = self._room(layer, keys, self._keys)
         rows = torch.arange(len(keys), device=keys.device)
         store[0, rows, :, self._lengths], store[1, rows, :, self._lengths] = keys[:, :, 0], values[:, :, 0]
         return store[0, : len(keys), :, : self._keys], store[1, : len(keys), :, : self._keys]
 
-    def _room(self, layer: int, like: Tensor) -> Tensor:
+    def _room(self, layer: int, like: Tensor, tokens: int) -> Tensor:
+        """A layer's memory, with room for ``tokens`` in every slot; ``like`` (…, heads, …, head width)."""
         store = self._store[layer]
-        if store is None:
-            shape = (2, self.count + 1, like.shape[1], self.capacity, like.shape[3])
-            store = self._store[layer] = _zeros(shape, like)
+        if store is None or store.shape[3] < tokens:
+            wanted = FIRST if store is None else 2 * store.shape[3]
+            room = min(max(wanted, tokens), self.capacity)
+            grown = like.new_zeros(2, self.count + 1, like.shape[1], room, like.shape[3])
+            if store is not None:
+                grown[:, :, :, : store.shape[3]] = store
+            store = self._store[layer] = grown
         return store
 
     # -- slots as wholes ---------------------------------------------------------------------------
@@ -80,17 +87,10 @@ class Slots:
     def paste(self, start: int, tokens: list[Tensor]) -> None:
         """What ``cut`` gave, into the prompt's slot from ``start`` on."""
         for layer, part in enumerate(tokens):
-            self._room(layer, part)[:, -1, :, start : start + part.shape[2]] = part
+            stop = start + part.shape[2]
+            self._room(layer, part, stop)[:, -1, :, start:stop] = part
 
     @property
     def bytes(self) -> int:
-        """Memory that is set aside; pages that no answer reached yet take none."""
+        """Memory that is taken."""
         return sum(store.nbytes for store in self._store if store is not None)
-
-
-def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Zeros of ``like``'s type and device; on a CPU without touching the memory, which torch's own would fill at once."""
-    if like.device.type != "cpu":
-        return torch.zeros(shape, dtype=like.dtype, device=like.device)
-    raw = torch.from_numpy(np.zeros(prod(shape) * like.element_size(), dtype=np.uint8))
-    return raw.view(like.dtype).view(shape)
