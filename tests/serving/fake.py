@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
@@ -110,7 +110,7 @@ class FakeEngine:
 
 
 class FakeClassify:
-    columns = {"picture": "image", "sound": "audio", "words": "text", "size": "number"}
+    columns: ClassVar = {"picture": "image", "sound": "audio", "words": "text", "size": "number"}
 
     def __call__(self, rows: list[dict[str, Any]]) -> list[Labelled]:
         for row in rows:

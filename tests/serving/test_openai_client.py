@@ -19,9 +19,11 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def client(engine: FakeEngine) -> Iterator[openai.OpenAI]:
-    with served(app_of(engine, key_hashes={"me": sha256_text(KEY)})) as address:
-        with openai.OpenAI(api_key=KEY, base_url=f"{address}/v1", max_retries=0, timeout=20) as client:
-            yield client
+    with (
+        served(app_of(engine, key_hashes={"me": sha256_text(KEY)})) as address,
+        openai.OpenAI(api_key=KEY, base_url=f"{address}/v1", max_retries=0, timeout=20) as client,
+    ):
+        yield client
 
 
 def ask(text: str = "What is it?") -> list:

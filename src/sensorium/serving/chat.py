@@ -16,6 +16,7 @@ from sensorium.serving import replies
 from sensorium.serving.answering import Asked, Whole, ask, while_there
 from sensorium.serving.conversation import to_messages
 from sensorium.serving.errors import ErrorBody, invalid
+from sensorium.serving.grammars import ANY_OBJECT, grammar_of_choices, grammar_of_schema
 from sensorium.serving.protocols import Piece, Sampling, ScoredToken
 from sensorium.serving.schemas import ChatRequest, ResponseFormat
 from sensorium.serving.service import Service
@@ -76,8 +77,6 @@ def sampling_of(body: ChatRequest, most: int | None) -> Sampling:
 
 def grammar_of(form: ResponseFormat | None, choices: list[str] | None = None) -> str | None:
     """The grammar that an answer's form comes to. Raises ApiError where it is too large, BadGrammar where it is none."""
-    from sensorium.serving.grammars import ANY_OBJECT, grammar_of_choices, grammar_of_schema
-
     if choices:
         return grammar_of_choices(choices)
     if form is None or form.type == "text":

@@ -76,6 +76,8 @@ class Door:
         if size is not None and size[0] * size[1] > limits.pixels:
             raise MediaError(f"the picture has more than {limits.pixels:,} pixels", mend="make it smaller")
         _, width, height = image.header(data, limits.pixels, limits.bytes)
+        if image.decoding_bytes(data, limits.pixels, limits.bytes) > limits.memory:
+            raise MediaError("the picture needs too much memory", mend="make it smaller, or leave transparency out")
         if max(width, height) > limits.side:
             raise MediaError(f"a side of the picture has more than {limits.side:,} pixels", mend="make it smaller")
         if image.animated(data, limits.pixels, limits.bytes):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -81,6 +83,12 @@ def draining(seconds: float = 5.0) -> ApiError:
     return busy("the server is going down; try again soon", seconds, 503)
 
 
+def too_slow() -> ApiError:
+    """The answer's deadline passed; trying again would take as long."""
+    message = "the answer was not whole before its deadline; ask for fewer tokens"
+    return ApiError(408, message, code="deadline_exceeded", type_="timeout_error", retry=False)
+
+
 def translate(error: Exception, param: str | None = None) -> ApiError | None:
     """What the engine and the rooms below raise, as a refusal; None: a defect of ours."""
     if isinstance(error, ApiError):
@@ -95,8 +103,7 @@ def translate(error: Exception, param: str | None = None) -> ApiError | None:
     if isinstance(error, BadGrammar):
         return invalid("the answer's format cannot be compiled; simplify it", "response_format", "invalid_format")
     if isinstance(error, Expired):
-        message = "the answer was not whole before its deadline; ask for fewer tokens"
-        return ApiError(408, message, code="deadline_exceeded", type_="timeout_error", retry=False)
+        return too_slow()
     if isinstance(error, MediaError):
         return invalid(told(error), param, "invalid_media")
     if isinstance(error, SensoriumError):
@@ -117,27 +124,40 @@ def of_status(status: int) -> ApiError:
     return invalid(message, code="not_found" if status == 404 else None, status=status)
 
 
-def of_validation(errors: list[Any]) -> ApiError:
-    """The first complaint of pydantic, by the field's name, without the value that was sent."""
-    first = errors[0]
-    steps = [step for step in first.get("loc", ()) if step not in ("body", "query", "path")]
-    param = ".".join(_shown(step) for step in steps if not (isinstance(step, str) and step in _BRANCHES)) or None
-    kind, context = first.get("type", ""), first.get("ctx") or {}
+def of_validation(complaints: list[Any]) -> ApiError:
+    """The complaint of pydantic that says most, by the field's name, without the value that was sent."""
+    unknown = [each for each in complaints if each.get("type") == "extra_forbidden"]
+    # Of a union every branch complains; the one that fitted furthest has the longest place.
+    first = min(unknown, key=_depth) if unknown else max(complaints, key=_depth)
+    steps = [step for step in first.get("loc", ()) if isinstance(step, int) or _FIELD.fullmatch(step)]
+    param = ".".join(str(step) for step in steps) or None
+    kind, context, name = first.get("type", ""), first.get("ctx") or {}, param or "the body"
     if kind == "extra_forbidden":
-        last = _shown(steps[-1]) if steps else "a field"
-        return invalid(f"{last} is not supported by this server; leave it out", param, "unsupported_parameter")
+        last = _shown(first["loc"][-1])
+        return invalid(f"{last} is not supported by this server; leave it out", last, "unsupported_parameter")
     if kind == "missing":
-        return invalid(f"{param or 'the body'} is missing", param, "missing_required_parameter")
+        return invalid(f"{name} is missing", param, "missing_required_parameter")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return invalid(f"{param or 'the body'} needs a type of {context.get('expected_tags', 'those known')}", param)
+        return invalid(f"{name} needs a type of {context.get('expected_tags', 'those known')}", param, "invalid_value")
     message = re.sub(r"^(Value error|Assertion failed), ", "", str(first.get("msg", "is not valid")))
-    return invalid(f"{param or 'the body'}: {message[:1].lower()}{message[1:]}", param, "invalid_value")
+    return invalid(f"{name}: {message[:1].lower()}{message[1:]}", param, "invalid_value")
 
 
-# Names that pydantic gives to the branches of a union: they stand for no field.
-_BRANCHES = {"str", "int", "float", "bool", "list", "none"}
+# Steps of a place that are fields; pydantic also names the branches of a union, which are not.
+_FIELD = re.compile(r"(?!(?:body|query|path|str|int|float|bool|list|none|constrained-\w+)$)[A-Za-z0-9_-]{1,64}")
+
+
+def _depth(complaint: Any) -> int:
+    return len(complaint.get("loc", ()))
 
 
 def _shown(step: Any) -> str:
-    """A step of a field's place; a stranger's name is cut and made printable."""
+    """A stranger's name for a field, cut and made printable."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-$") else "?" for c in str(step)[:64])
+
+
+def where_it_broke(error: BaseException) -> str:
+    """A defect for the log: its kind and the lines that it went through, without its text, which may hold content."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    lines = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+    return f"{type(error).__name__} at {' < '.join(reversed(list(lines)))}"

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sensorium.serving import errors
-from sensorium.serving.errors import ApiError, invalid
+from sensorium.serving.errors import ApiError, invalid, too_slow
 from sensorium.serving.keys import key_name
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.settings import Settings
@@ -85,15 +85,20 @@ class Gate:
             body = b""
             if scope["method"] not in _BODILESS:
                 body, held = await self._body(headers, receive)
-            await self.app(scope, _replay(body, receive), answer)
+            # The engine keeps deadlines; this one is for a client that does not read its answer.
+            async with asyncio.timeout(self.settings.answer_seconds + self.settings.body_seconds):
+                await self.app(scope, _replay(body, receive), answer)
         except ApiError as error:
-            if told.status:
-                raise
             if error.detail.code == "body":  # nothing more of this connection can be understood
                 error.headers["connection"] = "close"
             await error.response()(scope, receive, answer)
         except _Gone:
             told.status = 499
+        except TimeoutError:
+            if not told.status:
+                await too_slow().response()(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001 - it was answered with 500; uvicorn would log the request's content
+            log.error("%s: a defect of ours: %s", told.request_id, errors.where_it_broke(error))
         finally:
             self.running -= 1
             self._bytes -= held

@@ -209,7 +209,8 @@ class EmbeddingRequest(Request):
     user: Tag = None
 
 
-Cell = Annotated[str, Field(max_length=40_000_000)] | int | float | bool | Sound | None
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Cell = Annotated[str, Field(max_length=40_000_000)] | Whole | float | bool | Sound | None
 
 
 class ClassifyRequest(Request):

@@ -12,7 +12,7 @@ class MediaLimits(BaseModel):
 
     Attributes:
         bytes: of one file, encoded. pixels: width × height, read from the header before a pixel is decoded.
-        side: pixels of the longer side. seconds, lowest_rate, highest_rate (Hz), channels: of a sound.
+        memory: bytes that decoding one may take. side: pixels of the longer side. seconds, lowest_rate, highest_rate (Hz), channels: of a sound.
         spoken_seconds: of a sound to transcribe. together: pictures and sounds of one request.
     """
 
@@ -20,6 +20,7 @@ class MediaLimits(BaseModel):
 
     bytes: int = Field(default=20 * MIB, gt=0)
     pixels: int = Field(default=16_000_000, gt=0)
+    memory: int = Field(default=160 * MIB, gt=0)
     side: int = Field(default=16_384, gt=0)
     seconds: float = Field(default=30.0, gt=0)
     spoken_seconds: float = Field(default=300.0, gt=0)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sensorium.serving.errors import ApiError, ErrorBody, translate
+from sensorium.serving.errors import ApiError, ErrorBody, translate, where_it_broke
 
 log = logging.getLogger("sensorium.serving")
 DONE = b"data: [DONE]\n\n"
@@ -38,7 +38,7 @@ async def guarded(
     except Exception as error:
         refused = translate(error)
         if refused is None:
-            log.exception("%s: a defect of ours, in the middle of an answer", request_id)
+            log.error("%s: a defect of ours, in the middle of an answer: %s", request_id, where_it_broke(error))
             refused = ApiError(500, "something went wrong here", type_="server_error", code="internal_error")
         yield broken(refused.body())
 
