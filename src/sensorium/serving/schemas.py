@@ -115,9 +115,10 @@ class ChatMessage(Part):
 
     @model_validator(mode="after")
     def _only_the_user_shows(self) -> ChatMessage:
-        if self.role != "user" and not isinstance(self.content, str):
-            if any(not isinstance(part, TextContent) for part in self.content):
-                raise ValueError("only the user shows pictures and sounds")
+        if self.role == "user" or isinstance(self.content, str):
+            return self
+        if any(not isinstance(part, TextContent) for part in self.content):
+            raise ValueError("only the user shows pictures and sounds")
         return self
 
 

@@ -12,8 +12,9 @@ class MediaLimits(BaseModel):
 
     Attributes:
         bytes: of one file, encoded. pixels: width × height, read from the header before a pixel is decoded.
-        memory: bytes that decoding one may take. side: pixels of the longer side. seconds, lowest_rate, highest_rate (Hz), channels: of a sound.
-        spoken_seconds: of a sound to transcribe. together: pictures and sounds of one request.
+        memory: bytes that decoding one may take. side: pixels of the longer side.
+        seconds, lowest_rate, highest_rate (Hz), channels: of a sound. spoken_seconds: of a sound to transcribe.
+        together: pictures and sounds of one request.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -35,7 +35,7 @@ async def guarded(
         async with aclosing(events) as each_event:
             async for each in each_event:
                 yield each
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the status was sent: any failure must reach the client as an event
         refused = translate(error)
         if refused is None:
             log.error("%s: a defect of ours, in the middle of an answer: %s", request_id, where_it_broke(error))
