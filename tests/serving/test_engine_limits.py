@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sensorium.data.messages import MediaPart, Message
+from sensorium.data.messages import MediaPart, Message, TextPart
 from sensorium.errors import DataError, MediaError
 from sensorium.serving.engine import BatchingEngine
+from sensorium.serving.grammars import grammar_of_choices
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, Sampling, TooLong
 from tests.serving.dialogues import alone, conversation, picture, talker, user
 from tests.serving.test_engine import SMALL, running, wait
@@ -79,16 +80,37 @@ def test_who_goes_away_frees_the_place_at_the_next_token() -> None:
     assert gauges["requests_cancelled"] == 2 and gauges["requests_finished"] == 1
 
 
-def test_closing_the_iterator_cancels() -> None:
+def test_leaving_the_iteration_cancels() -> None:
     async def asked(engine: BatchingEngine) -> None:
         pieces = aiter(await engine.submit(HELLO, LONG))
         await anext(pieces)
         await pieces.aclose()  # type: ignore[attr-defined]
+        async for _ in await engine.submit(HELLO, LONG):
+            break
         assert await engine.drain(10)
 
     with running(*talker(**TOKENS)) as engine:
         wait(asked(engine))
-        assert engine.gauges()["requests_cancelled"] == 1
+        assert engine.gauges()["requests_cancelled"] == 2
+
+
+def test_a_grammar_that_grows_too_complex_ends_its_own_answer_alone() -> None:
+    async def asked(engine: BatchingEngine) -> None:
+        constrained = await engine.submit(HELLO, Sampling(max_tokens=50, grammar=grammar_of_choices(["red " * 20])))
+        plain = await engine.submit(HELLO, Sampling(max_tokens=20))
+
+        def give_up(size: int) -> None:
+            raise BadGrammar("too complex")
+
+        engine._waiting[0].chooser.matcher.allowed = give_up  # type: ignore[union-attr,method-assign,assignment]
+        held.go()
+        with pytest.raises(BadGrammar):
+            await finished(constrained)
+        assert await finished(plain) == "length"
+
+    with running(*talker(**TOKENS)) as engine:
+        held = Held(engine)
+        wait(asked(engine))
 
 
 def test_a_deadline_ends_running_and_waiting_answers() -> None:
@@ -166,6 +188,38 @@ def test_a_history_that_does_not_fit_is_refused_and_one_that_just_fits_is_answer
 
     with running(model, processor, replace(SMALL, context=64)) as engine:
         wait(asked(engine))
+
+
+def test_turns_are_never_left_out_to_make_a_history_fit() -> None:
+    turns = [user("what is it? " * 4), Message("assistant", (TextPart("red"),))]
+
+    async def sizes(engine: BatchingEngine, *pairs: int) -> list[int]:
+        return [(await engine.submit([*turns * count, *HELLO], SHORT)).prompt_tokens for count in pairs]
+
+    with running(*talker(**TOKENS), replace(SMALL, context=2048)) as engine:
+        none, some, twice = wait(sizes(engine, 0, 20, 40))
+        assert twice - some == some - none > 500
+    with running(*talker(**TOKENS), replace(SMALL, context=512)) as engine, pytest.raises(TooLong):
+        wait(sizes(engine, 40))
+
+
+def test_slots_grow_with_the_longest_answer_and_keep_all() -> None:
+    model, processor = talker(**TOKENS)
+    asked = [[user("red blue " * 100, ("image", picture(1)), "green " * 60)], HELLO, [user(("image", picture(2)))]]
+    counts = [30, 300, 8]
+
+    async def answer(engine: BatchingEngine, place: int) -> list[int]:
+        reply = await engine.submit(asked[place], Sampling(max_tokens=counts[place]))
+        await finished(reply)
+        return reply.ids
+
+    async def crowd(engine: BatchingEngine) -> list[list[int]]:
+        return await asyncio.gather(*(answer(engine, place) for place in range(3)))
+
+    with running(model, processor, replace(SMALL, context=2000, chunk=64)) as engine:
+        told = wait(crowd(engine))
+        assert engine._decoder.slots.bytes < 2000 / 1000 * 4 * 2 * 5 * 2 * 1000 * 8 * 4  # type: ignore[attr-defined]
+    assert told == [alone(model, processor, messages, count) for messages, count in zip(asked, counts, strict=True)]
 
 
 @pytest.mark.parametrize("reference", [{"bytes": b"no picture"}, "tests/conftest.py", {"path": "/etc/hostname"}, b""])

@@ -32,7 +32,7 @@ class Reply:
         self._pieces: asyncio.Queue[Piece | Exception] = asyncio.Queue()
         self._over = False
 
-    async def __aiter__(self) -> AsyncIterator[Piece]:  # type: ignore[override]
+    async def __aiter__(self) -> AsyncIterator[Piece]:
         try:
             while not self._over:
                 piece = await self._pieces.get()
@@ -98,6 +98,11 @@ class Job:
         if shown or ready:
             self.reply.put(Piece(shown, tuple(ready), self._count))
             self._count = 0
+
+    def fail(self, why: Exception) -> None:
+        """End without an answer."""
+        self.finish = "stop"
+        self.reply.put(why)
 
     def _end(self, why: Finish, shown: str = "") -> None:
         """Say what was held back, too; it may still complete a stop text."""

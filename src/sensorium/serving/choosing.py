@@ -10,6 +10,8 @@ from sensorium.models.decoding import DecodingSettings, generator, pick
 from sensorium.serving.grammars import Matcher, Vocabulary
 from sensorium.serving.protocols import Sampling, ScoredToken
 
+LEAST_TEMPERATURE = 1e-3  # below it the likeliest token is as good as certain, and divided logits overflow
+
 
 class Chooser:
     """Chooses one answer's tokens, one after another; each answer draws from its own seed.
@@ -23,13 +25,14 @@ class Chooser:
     ) -> None:
         self.sampling, self.vocabulary, self.ends = sampling, vocabulary, ends
         self.matcher = matcher
-        self._how = DecodingSettings(temperature=sampling.temperature, top_p=sampling.top_p)
+        temperature = sampling.temperature if sampling.temperature >= LEAST_TEMPERATURE else 0.0
+        self._how = DecodingSettings(temperature=temperature, top_p=sampling.top_p)
         self._generator = generator(secrets.randbits(48) if sampling.seed is None else sampling.seed)
 
     @property
     def plain(self) -> bool:
         """Whether the likeliest token is all that is asked for."""
-        return self.sampling.temperature <= 0 and self.matcher is None and self.sampling.top_logprobs is None
+        return self._how.temperature == 0 and self.matcher is None and self.sampling.top_logprobs is None
 
     def choose(self, logits: Tensor) -> tuple[int, ScoredToken | None]:
         """Logits (vocabulary,) -> a token, and its log-probability by the model itself: before temperature and grammar."""

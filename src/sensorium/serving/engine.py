@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from sensorium.data.messages import Message
 from sensorium.models.backbone import causal_lm
@@ -32,7 +33,7 @@ from sensorium.serving.choosing import Chooser
 from sensorium.serving.grammars import Vocabulary
 from sensorium.serving.prefixes import Prefixes
 from sensorium.serving.prompts import Prompt, Prompts
-from sensorium.serving.protocols import Draining, Expired, Full, Sampling, ScoredToken
+from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, Sampling
 
 log = logging.getLogger(__name__)
 MIB = 1 << 20
@@ -145,7 +146,7 @@ class BatchingEngine:
             self._draining = self._closing = True
             self._wake.notify()
         self._thread.join()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()
 
     def gauges(self) -> dict[str, float]:
         """See ``protocols.Engine.gauges``; sizes in bytes, prefix cache hits in tokens."""
@@ -234,7 +235,7 @@ class BatchingEngine:
             self._entering = None
             self._running.append(job)
             self._newest.append(0)
-            self._accept(len(self._running) - 1, *job.chooser.choose(logits))
+            self._go_on(len(self._running) - 1, logits)
 
     def _next(self) -> Job | None:
         """The request whose prompt is being read, or the next one where there is a place."""
@@ -256,15 +257,20 @@ class BatchingEngine:
         logits = self._decoder.step(self._newest)
         likeliest = logits.argmax(-1).tolist()
         for place in reversed(range(len(self._running))):  # who leaves is replaced by the last, who had its turn
-            chooser = self._running[place].chooser
-            token, scored = (likeliest[place], None) if chooser.plain else chooser.choose(logits[place])
-            self._accept(place, token, scored)
+            self._go_on(place, logits[place], likeliest[place])
 
-    def _accept(self, place: int, token: int, scored: ScoredToken | None) -> None:
-        job = self._running[place]
-        job.add(token, scored)
-        self._counts["tokens_generated"] += 1
-        self._newest[place] = token
+    def _go_on(self, place: int, logits: Tensor, likeliest: int | None = None) -> None:
+        """One more token for an answer, by logits (vocabulary,); it leaves with its last."""
+        job, scored = self._running[place], None
+        try:
+            if likeliest is not None and job.chooser.plain:
+                self._newest[place] = likeliest
+            else:
+                self._newest[place], scored = job.chooser.choose(logits)
+            self._counts["tokens_generated"] += 1
+            job.add(self._newest[place], scored)
+        except BadGrammar as error:  # it grew too complex on the way: nobody else's matter
+            job.fail(error)
         if job.finish is not None:
             self._counts["requests_finished"] += 1
             self._seconds += 0.1 * (time.monotonic() - job.started - self._seconds)

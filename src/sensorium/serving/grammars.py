@@ -80,11 +80,17 @@ class Matcher:
             raise BadGrammar(first_line(ValueError(said)))
 
     def allowed(self, size: int) -> Tensor:
-        """(size,) bool: the tokens that may come next; a whole answer may be followed by its end alone."""
+        """(size,) bool: the tokens that may come next; a whole answer may be followed by its end alone.
+
+        Raises:
+            BadGrammar: llguidance gave up, since the grammar is too complex at this place.
+        """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         mask = np.zeros(size, dtype=bool)
         flags = np.unpackbits(bits, bitorder="little")[:size]
         mask[: len(flags)] = flags
+        if self._matcher.is_error() or not mask.any():
+            raise BadGrammar("the grammar became too complex on the way")
         return torch.from_numpy(mask)
 
     def take(self, token: int) -> bool:
