@@ -18,7 +18,8 @@ from sensorium.data.rows import Example
 from sensorium.jobs.prepare import Prepared
 from sensorium.models.encoders import positions
 from sensorium.models.multimodal_gpt import MultimodalGPT
-from sensorium.models.processor import TURN_TOKENS, Processor
+from sensorium.models.processor import Processor
+from sensorium.models.sequences import turn_tokens
 from sensorium.recipe import Recipe
 from sensorium.training.feature_cache import Features, cached_features
 from sensorium.training.protocols import Progress, Say
@@ -142,7 +143,7 @@ def chat_characters(prepared: Prepared, processor: Processor, rows: np.ndarray) 
     kinds = {"image_url": "image", "input_audio": "audio"}
     for row in map(int, rows):
         for message in prepared.rows[row].inputs["messages"]:
-            sizes[row] += CHARACTERS * TURN_TOKENS
+            sizes[row] += CHARACTERS * turn_tokens(processor.tokenizer)
             for part in message.parts:
                 if isinstance(part, TextPart):
                     sizes[row] += len(part.text)

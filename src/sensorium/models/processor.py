@@ -26,7 +26,7 @@ from sensorium.models.encoders import positions
 from sensorium.models.history import Parts, in_words, newest, told_first
 from sensorium.models.multimodal_gpt import GPT
 from sensorium.models.recogniser import Recogniser
-from sensorium.models.sequences import Flat, flatten, join, options, plain, remember
+from sensorium.models.sequences import Flat, flatten, join, options, plain, remember, turn_tokens
 from sensorium.recipe import LATE_FUSIONS, FusionRecipe
 from sensorium.run import write_json
 
@@ -36,7 +36,6 @@ ReadMedia = Callable[[Any], bytes]
 # Input: features (positions, width), of a column by row (None where missing), of a chat's parts by their bytes.
 Cached = Mapping[str, Callable[[Any], Tensor | None]]
 RECOGNISER = "recogniser"  # the folder of a saved processor that holds what recognises speech
-TURN_TOKENS = 8  # of the chat template around a turn, about
 
 
 @dataclass
@@ -254,7 +253,7 @@ class Processor:
             kind: positions(kind, int(1000 * self.settings.max_seconds), self.fusion) for kind in ("image", "audio")
         }
         media = [longest[part.type] for part in message.parts if isinstance(part, MediaPart)]
-        return TURN_TOKENS + tokens, sum(media) if self.fusion.kind == "tokens" else 0
+        return turn_tokens(self.tokenizer) + tokens, sum(media) if self.fusion.kind == "tokens" else 0
 
     def _part(
         self, part: MediaPart, example: Example, rng: np.random.Generator | None, cached: Cached | None

@@ -167,6 +167,21 @@ def _end_of_turn(tokenizer: Any, template: str) -> int:
     return end if end in ids else next((i for i in ids if i in special or i in tokenizer.added_tokens_decoder), end)
 
 
+@lru_cache(maxsize=8)
+def turn_tokens(tokenizer: Any) -> int:
+    """Tokens that the chat template writes around a turn, on average over user and assistant, rounded up."""
+    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
+    pair = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "?"}]
+    try:
+        one, three = (
+            len(tokenizer.encode(tokenizer.apply_chat_template(turns, tokenize=False, chat_template=template)))
+            for turns in (pair, 3 * pair)
+        )
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError):  # said where rows are rendered
+        return 8
+    return -(-(three - one) // 4)
+
+
 def _literal(ids: list[int], after_answer: bool, end: int | None) -> list[Token]:
     """Template tokens; behind an answer they are taught up to the end-of-turn token."""
     closing = ids.index(end) + 1 if after_answer and end in ids else 0
