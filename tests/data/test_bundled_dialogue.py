@@ -87,7 +87,7 @@ def test_every_answer_follows_from_what_was_shown_and_asked(path: Path) -> None:
             assert last.answer == (shown[0].subgroup if one.kind == "its_type" else shown[0].group) and not last.images
         elif one.kind == "this_one":
             before = "group" if turns[0].words in ASKED["group"].train else "subgroup"
-            assert turns[0].words in getattr(ASKED[before], "train") and last.answer == getattr(shown[-1], before)
+            assert turns[0].words in ASKED[before].train and last.answer == getattr(shown[-1], before)
         elif one.kind == "tag":
             word = next(w for w in last.words.split() if w.startswith("tag"))
             assert last.answer == group[word in shown[-1].tags]
