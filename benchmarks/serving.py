@@ -127,7 +127,8 @@ def speed_table(results: Results, args: argparse.Namespace) -> str:
         [f"{p}, {k}", *(f"{results[f'trial/{p}/{k}'][side]:.1f}" for side in ("crowd", "alone"))]
         for p, k in product(("fp32", "bf16"), KERNELS)
     ]
-    shared = ["trial", "engine, tokens/s", "one at a time, tokens/s"]
+    unit = {"wall": "tokens/s", "cpu": "tokens per CPU s"}[args.clock]
+    shared = ["trial", f"engine, {unit}", f"one at a time, {unit}"]
     note = "Nobody waits in the second row: its first token is that of a request that finds the machine idle.\n"
     return "\n".join(["## Speed\n", table(head, rows), note, table(shared, tried)])
 

@@ -151,7 +151,9 @@ def test_an_engine_that_closes_leaves_nobody_waiting() -> None:
         replies = [await engine.submit(HELLO, LONG) for _ in range(2)]
         held.go(3)
         await asyncio.sleep(0.1)
-        closing = asyncio.to_thread(engine.close)
+        closing = asyncio.create_task(asyncio.to_thread(engine.close))
+        while not engine._closing:
+            await asyncio.sleep(0.01)
         held.go()
         await closing
         for reply in replies:
