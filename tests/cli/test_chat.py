@@ -189,7 +189,7 @@ main(["chat", "runs/x"])
 
 
 class Terminal:
-    """A process on a terminal of 80 columns; what it wrote is in ``seen``."""
+    """A process on a terminal of 80 columns; ``seen`` is what it wrote and nobody has looked at yet."""
 
     def __init__(self) -> None:
         self.master, slave = pty.openpty()
@@ -211,17 +211,15 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
-    def until(self, text: str, seconds: float = 120) -> str:
-        """Read on until ``text`` comes; what was read since the last call."""
-        read, end = "", time.monotonic() + seconds
-        while text not in read:
-            assert time.monotonic() < end, f"no {text!r} in {read[-500:]!r}"
+    def until(self, text: str, seconds: float = 60) -> str:
+        """Read on until ``text`` comes, and no further; what came before it."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < end, f"no {text!r} in {self.seen[-500:]!r}"
             if select.select([self.master], [], [], 0.1)[0]:
-                try:
-                    read += os.read(self.master, 65_536).decode()
-                except OSError:  # Linux's way to say that the other side is closed
-                    pytest.fail(f"no {text!r} in {read[-500:]!r}")
-        return read
+                self.seen += os.read(self.master, 65_536).decode()
+        before, _, self.seen = self.seen.partition(text)
+        return before
 
 
 @pytest.fixture
