@@ -1,6 +1,6 @@
 """``emoji-dialogue``: conversations about emoji, typed and spoken, derived from the pictures' groups, names and tags.
 
-A conversation has one to three exchanges about one or two images, and ends with a question of one of nine kinds. What is
+A conversation has one to three exchanges about one or two images, and ends with a question of one of ten kinds. What is
 held out for testing is held out whole: concepts, voices, and ways to ask. Images of one conversation come from one set of
 eight concepts, which the column ``concept`` names, so that neither splits by that column nor the one given (``split``)
 ever part them.

@@ -6,9 +6,8 @@ rows; with them a row is decoded, cleaned, augmented (in training only) and turn
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +24,15 @@ from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import positions
 from sensorium.models.history import Parts, in_words, newest, told_first
 from sensorium.models.multimodal_gpt import GPT
+from sensorium.models.processor_settings import TABLE, TABLE_TYPES, ProcessorSettings
 from sensorium.models.recogniser import Recogniser
 from sensorium.models.sequences import Flat, flatten, join, options, plain, remember, turn_tokens
 from sensorium.recipe import LATE_FUSIONS, FusionRecipe
-from sensorium.run import write_json
 
-TABLE = "table"  # numbers, categories, times and places of a row are one input of this name
-TABLE_TYPES = ("number", "category", "time", "place")
 ReadMedia = Callable[[Any], bytes]
 # Input: features (positions, width), of a column by row (None where missing), of a chat's parts by their bytes.
 Cached = Mapping[str, Callable[[Any], Tensor | None]]
 RECOGNISER = "recogniser"  # the folder of a saved processor that holds what recognises speech
-
-
-@dataclass
-class ProcessorSettings:
-    """Plain values that a processor is built from, kept as ``processor_config.json``."""
-
-    task: str
-    inputs: dict[str, str]  # column: type
-    target_kind: str
-    classes: list[str] | None = None
-    target_mean: float = 0.0
-    target_scale: float = 1.0
-    fusion: dict[str, Any] = field(default_factory=dict)
-    encoders: dict[str, str] = field(default_factory=dict)  # model's input: kind of encoder
-    image_size: int = 128
-    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    audio_values: str = "log_mel"  # or samples
-    max_text_tokens: int = 512
-    max_seconds: float = 30.0
-    table: dict[str, Any] | None = None
-    choices: dict[str, list[str]] = field(default_factory=dict)  # question: answers to choose among
-    system: str | None = None
-    speech: str = "features"  # or recognition, both: what a sound becomes
-    context: int | None = None  # most tokens that the GPT reads
 
 
 class Processor:
@@ -335,7 +307,7 @@ class Processor:
             self.text_tokenizer.save_pretrained(folder / "text_tokenizer")
         if self.recogniser is not None:
             self.recogniser.save(folder / RECOGNISER)
-        write_json(folder / "processor_config.json", {"processor_class": "Processor", **asdict(self.settings)})
+        self.settings.write(folder)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, read_media: ReadMedia | None = None) -> Processor:
@@ -343,14 +315,7 @@ class Processor:
         from transformers import AutoTokenizer
 
         folder = Path(folder)
-        try:
-            raw = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-            raw.pop("processor_class", None)
-            settings = ProcessorSettings(**raw)
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(
-                f"processor_config.json cannot be read ({error})", where=str(folder), mend="rerun sensorium fit"
-            ) from None
+        settings = ProcessorSettings.read(folder)
         words = folder / "text_tokenizer"
         try:
             text_tokenizer = AutoTokenizer.from_pretrained(words, trust_remote_code=False) if words.is_dir() else None
