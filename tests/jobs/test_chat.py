@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from sensorium.jobs.opened import Model, load
 from sensorium.models.backbone import causal_lm
 from sensorium.models.decoding import DecodingSettings, generate
 from sensorium.models.sequences import end_of_turn
+from tests.end_to_end.commands import call
 from tests.end_to_end.conftest import Trained, answerer, classifier
 from tests.small_data import picture, tone
 from tests.tiny_models import model_of, processor_of
@@ -239,6 +241,21 @@ def test_a_run_opens_for_a_conversation(answerer: Trained, files: Path) -> None:
     chat.show("image", files / "a red.png")
     say(chat, "which colour?")
     assert len(chat.messages) == 2
+
+
+def test_the_command_answers_a_pipe(answerer: Trained, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    lines = "/image a red.png\nwhich colour?\n/image cut.png\nand now?\n/save talk.jsonl\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    said = call("chat", answerer.folder, "--max-tokens", "6")
+    assert said.code == 2  # one line of it was wrong
+    assert [line for line in said.err.splitlines() if line.startswith("error: ")] == [
+        "error: cut.png: the picture is truncated; export it again"
+    ]
+    [saved] = (files / "talk.jsonl").read_text(encoding="utf-8").splitlines()
+    turns = json.loads(saved)["messages"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 2
+    assert said.out == f"{turns[1]['content']}\n{turns[3]['content']}\n"
 
 
 def test_a_run_that_classifies_names_the_command_for_it(

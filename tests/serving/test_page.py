@@ -421,6 +421,8 @@ def test_text_can_be_read_and_nothing_sticks_out(browser: Chrome, width: int, sc
     try:
         with served(app_of(engine)) as address:
             page = Page(browser, f"{address}/").open()
+            page.until(lambda: page.one("#model").text == "tiny")
+            browser.execute_script("document.getElementById('model').textContent = 'a-long-name-of-a-run'.repeat(9)")
             welcome = browser.execute_script(_CONTRAST)
             page.bring("drop", "wide.png", "image/png", png(400, 20))
             page.until(lambda: page.all("#tray img"))
