@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=64, help="of an answer, at the most")
     parser.add_argument("--alone", type=int, default=16, help="requests that are timed one at a time")
     parser.add_argument("--soak", type=int, default=2000, help="requests of the soak")
-    parser.add_argument("--soak-clients", type=int, default=32)
+    parser.add_argument("--soak-clients", type=int, default=32, help="more than run and wait: some are refused")
     parser.add_argument("--prompts", type=int, default=64, help="different prompts of the soak")
     parser.add_argument("--soak-tokens", type=int, default=16)
     parser.add_argument(

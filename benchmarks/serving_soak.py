@@ -57,9 +57,9 @@ def soak(count: int, clients: int, prompts: int, tokens: int, seed: int) -> dict
             return await _nonsense(engine, found, int(rng.integers(3)))
         try:
             reply = await engine.submit(asked[prompt], Sampling(max_tokens=most))
-        except Full:
+        except Full as full:
             found.outcomes["refused: full"] += 1
-            return await asyncio.sleep(0.05)
+            return await asyncio.sleep(full.seconds)  # as clients do that honour Retry-After
         left_early = False
         async for piece in reply:
             if kind < 2 * SHARE and len(reply.ids) >= patience and piece.finish is None:
