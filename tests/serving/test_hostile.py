@@ -23,9 +23,9 @@ from PIL import Image
 
 from sensorium.run import sha256_text
 from sensorium.serving.fetch import Fetcher
-from sensorium.serving.settings import FetchLimits
+from sensorium.serving.settings import FetchLimits, MediaLimits
 from tests.serving.fake import KEY, FakeEngine, app_of, b64, data_url, exchange, png, served, wav
-from tests.serving.fetching import Network
+from tests.serving.fetching import Network, reply
 
 MIB = 1 << 20
 MOST_MEMORY = 200 * MIB
@@ -436,6 +436,20 @@ RAW = {
     "slow chunks": (f"{POST}{CHUNKED}\r\n1\r\n{{\r\n", 408),
     "a WebSocket": (f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n", 401),
 }
+
+
+def test_what_is_fetched_is_bounded_together() -> None:
+    """It is not in the body, so that the body's limit does not hold it."""
+    there = Network({"pictures.example.org": ["93.184.216.34"]}, {})
+    fetcher = Fetcher(FetchLimits(hosts=("pictures.example.org",)), there.resolve, there.dial)
+    one, content = png(), [{"type": "image_url", "image_url": "https://pictures.example.org/a.png"}] * 4
+    for room, status, dialled in ((4, 200, 4), (2, 400, 3)):
+        there.dialled.clear()
+        there.replies["pictures.example.org"] = [reply(body=one) for _ in content]
+        gate = app_of(FakeEngine(), fetcher, media=MediaLimits(together_bytes=room * len(one)))
+        with served(gate) as address:
+            found = httpx2.post(f"{address}/v1/chat/completions", json=chat(content))
+        assert (found.status_code, len(there.dialled)) == (status, dialled)
 
 
 @pytest.mark.parametrize("name", RAW)

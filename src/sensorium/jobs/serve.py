@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -79,6 +80,7 @@ def serve(run: str | Path, options: ServeOptions) -> None:
     Server(make_app(parts, settings), parts.engine, sock).run_to_end()
     if isinstance(parts.engine, BatchingEngine):
         parts.engine.close()
+    gc.freeze()  # the interpreter's last collection would walk through all libraries: seconds of the drain limit
 
 
 def new_key(name: str, path: str | Path) -> str:

@@ -37,6 +37,7 @@ async def complete(body: ChatRequest, request: Request, service: Service) -> Res
         engine, messages, sampling, service.metrics,
         n=n, seconds=service.settings.answer_seconds, key=request.state.request_id,
     )  # fmt: skip
+    del messages  # what was shown need not stay while the answer is made
     asked = await while_there(request, asking, service.metrics)
     head: dict[str, Any] = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",

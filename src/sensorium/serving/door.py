@@ -22,6 +22,13 @@ _TYPE = re.compile(r"data:([a-z0-9.+/-]{0,100})(;[^,]{0,100})?,", re.IGNORECASE)
 _SOUNDS = ("audio/", "application/ogg", "video/ogg", "video/webm")
 
 
+@dataclass
+class Allowance:
+    """Bytes that the media of one request may still take: what is fetched is not in its body."""
+
+    left: int
+
+
 @dataclass(frozen=True)
 class Door:
     """Lets media in.
@@ -33,28 +40,33 @@ class Door:
     limits: MediaLimits
     fetcher: Fetcher
 
-    async def open(self, kind: Kind, reference: str) -> bytes:
-        """The bytes behind a ``data:`` or https address, checked by their header.
+    def allowance(self) -> Allowance:
+        """What one request may bring."""
+        return Allowance(self.limits.together_bytes)
+
+    async def open(self, kind: Kind, reference: str, allowance: Allowance) -> bytes:
+        """The bytes behind a ``data:`` or https address, checked by their header; taken from the allowance.
 
         Raises:
             MediaError: anything else; its ``what`` repeats nothing of the reference.
         """
-        start = reference[:8].lower()
+        start, limit = reference[:8].lower(), min(self.limits.bytes, allowance.left)
         if start.startswith("data:"):
             self._check_type(kind, reference)
-            data = await asyncio.to_thread(_decoded, reference, self.limits.bytes)
+            data = await asyncio.to_thread(read_media, reference, None, limit)
         elif start.startswith("https://"):
-            data = await self.fetcher.fetch(reference, self.limits.bytes)
+            data = await self.fetcher.fetch(reference, limit)
         else:
             raise MediaError("this is no data: address", mend="send the media itself as data:TYPE;base64,…")
+        allowance.left -= len(data)
         await asyncio.to_thread(self.check, kind, data)
         return data
 
-    async def open_sound(self, data: str, format_: str) -> bytes:
+    async def open_sound(self, data: str, format_: str, allowance: Allowance) -> bytes:
         """The bytes of OpenAI's ``input_audio``: bare base64, or a ``data:`` address."""
         if data[:5].lower() == "data:":
-            return await self.open("audio", data)
-        return await self.open("audio", f"data:audio/{format_};base64,{data}")
+            return await self.open("audio", data, allowance)
+        return await self.open("audio", f"data:audio/{format_};base64,{data}", allowance)
 
     def check(self, kind: Kind, data: bytes, seconds: float | None = None) -> None:
         """Look at a file's header alone. ``seconds`` replaces the limit of a sound's length. Raises MediaError."""
@@ -98,10 +110,6 @@ class Door:
 
 
 _NAMES = {"image": "picture", "audio": "sound"}
-
-
-def _decoded(reference: str, limit: int) -> bytes:
-    return read_media(reference, None, limit)
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:

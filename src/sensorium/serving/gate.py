@@ -117,7 +117,7 @@ class Gate:
         self._check_origin(headers, hosts[0])
         if self.draining and path not in self.always:
             raise errors.draining()
-        if self.running > settings.together:
+        if self.running > settings.together and path not in self.always:
             raise errors.busy("too many requests at once; try again later", 1)
         open_ = path in self.public or (scope["method"] == "OPTIONS" and headers.get("origin") in settings.origins)
         if open_ or not settings.key_hashes:

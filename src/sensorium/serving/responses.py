@@ -62,6 +62,7 @@ async def respond(body: ResponsesRequest, request: Request, service: Service) ->
     messages = await while_there(request, to_messages(turns(body), service.door), service.metrics)
     key = request.state.request_id
     asking = ask(engine, messages, sampling, service.metrics, n=1, seconds=settings.answer_seconds, key=key)
+    del messages  # what was shown need not stay while the answer is made
     asked = await while_there(request, asking, service.metrics)
     reply = Reply(body, settings.name)
     if body.stream:

@@ -83,7 +83,9 @@ class Server(uvicorn.Server):
         self._draining = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
-        seconds = self.gate.settings.drain_seconds
+        # The limit is the process's own: closing connections, threads and the interpreter takes its share.
+        limit = self.gate.settings.drain_seconds
+        seconds = limit - min(5.0, limit / 4)
         end = time.monotonic() + seconds
         try:
             if self.engine is not None:
@@ -92,7 +94,7 @@ class Server(uvicorn.Server):
                 await asyncio.sleep(0.02)
         finally:
             left = self.gate.running
-            log.info("drained%s", f"; {left} requests were cut off at the limit of {seconds:g} s" if left else "")
+            log.info("drained%s", f"; {left} requests were cut off at the limit of {limit:g} s" if left else "")
             self.should_exit = True
 
 

@@ -14,7 +14,7 @@ class MediaLimits(BaseModel):
         bytes: of one file, encoded. pixels: width × height, read from the header before a pixel is decoded.
         memory: bytes that decoding one may take. side: pixels of the longer side.
         seconds, lowest_rate, highest_rate (Hz), channels: of a sound. spoken_seconds: of a sound to transcribe.
-        together: pictures and sounds of one request.
+        together: pictures and sounds of one request; together_bytes: of them all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +29,7 @@ class MediaLimits(BaseModel):
     highest_rate: int = Field(default=48_000, gt=0)
     channels: int = Field(default=2, gt=0)
     together: int = Field(default=32, gt=0)
+    together_bytes: int = Field(default=40 * MIB, gt=0)
 
 
 class FetchLimits(BaseModel):
@@ -49,7 +50,8 @@ class Settings(BaseModel):
         origins: other origins whose pages may call; none by default. key_hashes: name: hex SHA-256 of an API key.
         body_bytes, bodies_bytes: of one request's body, and of all that are being read or answered.
         values: commas and brackets in a JSON body; depth: of its nesting. header_bytes, header_count: of a request.
-        body_seconds: a body must be whole by then. answer_seconds: a request's deadline. drain_seconds: see serve.
+        header_seconds, body_seconds: headers, and then the body, must be whole by then.
+        answer_seconds: a request's deadline. drain_seconds: from SIGTERM to the process's end.
         together: requests at once, in any state.
         answers: ``n`` at the most. tokens: of one answer, where the request names no number; None: what the context leaves.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Any
 
@@ -13,6 +12,7 @@ from sensorium.data.messages import Message
 from sensorium.errors import MediaError
 from sensorium.serving.answering import while_there
 from sensorium.serving.conversation import parts_of
+from sensorium.serving.door import Allowance
 from sensorium.serving.errors import invalid, translate
 from sensorium.serving.replies import Classification, Classifications, Embedding, Embeddings, EmbeddingUsage
 from sensorium.serving.schemas import ClassifyRequest, EmbeddingRequest, Sound, TextContent
@@ -30,7 +30,11 @@ async def embed(body: EmbeddingRequest, request: Request, service: Service) -> E
     count = sum(not isinstance(part, TextContent) for parts in contents for part in parts)
     if count > service.settings.media.together:
         raise invalid(f"{count} pictures and sounds are more than {service.settings.media.together}", "input")
-    shown = [Message("user", await parts_of(parts, service.door, f"input.{i}")) for i, parts in enumerate(contents)]
+    allowance = service.door.allowance()
+    shown = [
+        Message("user", await parts_of(parts, service.door, f"input.{i}", allowance))
+        for i, parts in enumerate(contents)
+    ]
     vectors, tokens = await while_there(request, service.turn(lambda: make(shown)), service.metrics)
     form = _base64 if body.encoding_format == "base64" else _floats
     return Embeddings(
@@ -51,12 +55,13 @@ def _base64(vector: np.ndarray) -> str:
 async def classify(body: ClassifyRequest, request: Request, service: Service) -> Classifications:
     """The class, or the number, of each row."""
     service.check_model(body.model)
-    name = service.parts.classify
-    if name is None:
+    classifier = service.parts.classify
+    if classifier is None:
         raise invalid("this run does not classify; ask /v1/chat/completions", "model", "unsupported_model")
     given = [body.input] if isinstance(body.input, dict) else body.input
-    rows = [await _row(row, name.columns, service, f"input.{i}") for i, row in enumerate(given)]
-    found = await while_there(request, service.turn(lambda: name(rows)), service.metrics)
+    allowance = service.door.allowance()
+    rows = [await _row(row, classifier.columns, service, f"input.{i}", allowance) for i, row in enumerate(given)]
+    found = await while_there(request, service.turn(lambda: classifier(rows)), service.metrics)
     data = [
         Classification(index=i, label=each.label, value=each.value, probabilities=each.probabilities)
         for i, each in enumerate(found)
@@ -64,7 +69,9 @@ async def classify(body: ClassifyRequest, request: Request, service: Service) ->
     return Classifications(data=data, model=service.settings.name)
 
 
-async def _row(row: dict[str, Any], columns: dict[str, str], service: Service, where: str) -> dict[str, Any]:
+async def _row(
+    row: dict[str, Any], columns: dict[str, str], service: Service, where: str, allowance: Allowance
+) -> dict[str, Any]:
     """A row whose media cells hold bytes. Columns that the run does not have are refused."""
     unknown = sum(column not in columns for column in row)
     if unknown:
@@ -72,21 +79,19 @@ async def _row(row: dict[str, Any], columns: dict[str, str], service: Service, w
         raise invalid(f"{unknown} of the row's columns are not of this run, which has {known}", where, "unknown_column")
     if all(cell is None for cell in row.values()):
         raise invalid("the row is empty", where)
-    return dict(
-        zip(row, await asyncio.gather(*(_cell(c, columns[n], service, f"{where}.{n}") for n, c in row.items())))
-    )
+    return {n: await _cell(cell, columns[n], service, f"{where}.{n}", allowance) for n, cell in row.items()}
 
 
-async def _cell(cell: Any, kind: str, service: Service, where: str) -> Any:
+async def _cell(cell: Any, kind: str, service: Service, where: str, allowance: Allowance) -> Any:
     if cell is None or kind not in ("image", "audio"):
         if isinstance(cell, Sound):
             raise invalid("this column holds no sound", where)
         return cell
     try:
         if isinstance(cell, Sound) and kind == "audio":
-            return await service.door.open_sound(cell.data, cell.format)
+            return await service.door.open_sound(cell.data, cell.format, allowance)
         if not isinstance(cell, str):
             raise MediaError("this is no data: address", mend="send the media itself as data:TYPE;base64,…")
-        return await service.door.open("image" if kind == "image" else "audio", cell)
+        return await service.door.open("image" if kind == "image" else "audio", cell, allowance)
     except MediaError as error:
         raise translate(error, where) or error from None
