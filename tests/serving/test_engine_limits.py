@@ -11,6 +11,7 @@ import pytest
 
 from sensorium.data.messages import MediaPart, Message, TextPart
 from sensorium.errors import DataError, MediaError
+from sensorium.models.turns import context_length
 from sensorium.serving.engine import BatchingEngine
 from sensorium.serving.grammars import grammar_of_choices
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, Sampling, TooLong
@@ -315,6 +316,7 @@ def test_a_model_that_runs_whole_is_served_too_one_at_a_time() -> None:
     async def crowd(engine: BatchingEngine) -> list[list[int]]:
         return await asyncio.gather(*(answer(engine, messages) for messages in asked))
 
-    with running(model, processor) as engine:
+    with running(model, processor, replace(SMALL, context=100_000)) as engine:
+        assert engine.context == context_length(model) - 4  # virtual tokens stand before every prompt
         assert wait(crowd(engine)) == expected
         assert engine.gauges()["places"] == 1

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from sensorium.data.messages import Message
-from sensorium.models.backbone import causal_lm
+from sensorium.models.backbone import PROMPT_METHODS, causal_lm
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.models.processor import Processor
 from sensorium.models.sequences import end_of_turn
 from sensorium.models.turns import context_length
+from sensorium.recipe import AdaptRecipe
 from sensorium.serving.answers import Job, Reply
 from sensorium.serving.batch import Decoder, Features, make_decoder
 from sensorium.serving.choosing import Chooser
@@ -64,7 +65,9 @@ class BatchingEngine:
 
     def __init__(self, model: MultimodalGPT, processor: Processor, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
-        self.context = min(self.settings.context, context_length(model))
+        adapt = AdaptRecipe(**model.config.adapt)
+        taken = adapt.virtual_tokens if adapt.method in PROMPT_METHODS else 0  # they stand before every prompt
+        self.context = min(self.settings.context, context_length(model) - taken)
         self._model = model.eval()
         self._tokenizer = copy.deepcopy(processor.tokenizer)  # the preparing thread switches settings of its own
         self._ends = frozenset({self._tokenizer.eos_token_id, end_of_turn(self._tokenizer)} - {None})
@@ -273,7 +276,8 @@ class BatchingEngine:
             job.fail(error)
         if job.finish is not None:
             self._counts["requests_finished"] += 1
-            self._seconds += 0.1 * (time.monotonic() - job.started - self._seconds)
+            weight = max(0.1, 1 / self._counts["requests_finished"])  # the mean of the first ten, then of the latest
+            self._seconds += weight * (time.monotonic() - job.started - self._seconds)
             self._leave(place)
 
     def _leave(self, place: int) -> None:
