@@ -61,7 +61,7 @@ function joined(blocks) {
   return all;
 }
 
-/** (samples) at `rate` Hz -> at 16 kHz; the browser's own resampler keeps frequencies above 8 kHz out. */
+/** (samples) at `rate` Hz -> at 16 kHz, at most 30 s; the browser's own resampler keeps frequencies above 8 kHz out. */
 async function resampled(samples, rate) {
   if (samples.length < rate / 10) throw new Unusable("That was too short to hear. Speak a little longer.");
   const offline = new OfflineAudioContext(1, Math.ceil((samples.length * RATE) / rate), RATE);
@@ -71,7 +71,7 @@ async function resampled(samples, rate) {
   source.buffer = buffer;
   source.connect(offline.destination);
   source.start();
-  return (await offline.startRendering()).getChannelData(0);
+  return (await offline.startRendering()).getChannelData(0).subarray(0, LONGEST * RATE);
 }
 
 /** RIFF/WAVE of 16-bit PCM (IBM and Microsoft 1991). */
