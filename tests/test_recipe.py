@@ -138,6 +138,21 @@ def test_one_line_names_the_key_and_the_mend(raw: dict[str, Any], said: str) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.audio=null"], "needs a recogniser; set model.audio: whisper-tiny.en"),
+        (["task=classify"], "set model.speech: features, or task: generate"),
+        (["training.augment=true", "training.cache_features=false"], "set training.augment: false"),
+    ],
+)
+@pytest.mark.parametrize("speech", ["recognition", "both"])
+def test_speech_in_words_is_refused_where_it_cannot_be(speech: str, overrides: list[str], said: str) -> None:
+    assert parse(SMALL, f"model.speech={speech}").model.speech == speech
+    with pytest.raises(RecipeError, match=said):
+        parse(SMALL, f"model.speech={speech}", *overrides)
+
+
 @pytest.mark.parametrize("kind", LATE_FUSIONS)
 def test_a_late_fusion_cannot_generate(kind: str) -> None:
     with pytest.raises(RecipeError, match=f"fusion {kind} .* cannot generate text; use tokens or cross_attention"):

@@ -143,6 +143,10 @@ class ModelRecipe(Part):
     image: str | None = Field("efficientnet-lite0", description="asset, folder or hub id of a vision model")
     audio: str | None = Field("whisper-tiny.en", description="asset, folder or hub id of an audio model")
     text: str | None = Field(None, description="null: the GPT reads text itself; or a text encoder")
+    speech: Literal["features", "recognition", "both"] = Field(
+        "features",
+        description="sounds join as features of the audio encoder, as the words recognised in them, or as both",
+    )
     fusion: Annotated[FusionRecipe, BeforeValidator(_fusion)] = Field(default_factory=FusionRecipe)
     adapt: Annotated[AdaptRecipe, BeforeValidator(_adapt)] = Field(default_factory=AdaptRecipe)
     image_size: int = Field(128, ge=16, le=1024, description="pixels a side that the image encoder sees")
@@ -228,6 +232,15 @@ class Recipe(Part):
             )
         if self.model.tune_encoders and self.training.cache_features:
             raise ValueError("tuned encoders cannot be cached; set training.cache_features: false")
+        if self.model.speech != "features":
+            if self.model.audio is None:
+                raise ValueError(f"speech {self.model.speech} needs a recogniser; set model.audio: whisper-tiny.en")
+            if self.task == "classify":
+                raise ValueError(
+                    f"speech {self.model.speech} makes sounds words of a turn; set model.speech: features, or task: generate"
+                )
+            if self.training.augment:
+                raise ValueError("augment changes sounds that were recognised already; set training.augment: false")
         if self.training.micro_batch_size and self.training.batch_size % self.training.micro_batch_size:
             raise ValueError("training.batch_size must be a multiple of training.micro_batch_size")
         return self

@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks import common, fusion_table, training_speed
+from benchmarks import common, fusion_table, spoken_questions, training_speed
 from benchmarks.curves import Clock, PeakMemory, Watch, best, reaches
 from benchmarks.flops import products, shapes
 from benchmarks.peer import IGNORED, Questions, Schedule, Setup, build, collate, encode, train, validation_loss
 from benchmarks.runs import packed, unpacked
+from sensorium.data.bundled_dialogue import Conversation, Turn
 from sensorium.data.rows import Example
 from sensorium.models.processor import Processor, ProcessorSettings
 from sensorium.recipe import Recipe
@@ -248,3 +249,38 @@ def test_the_fusion_is_chosen_on_validation(tmp_path: Path) -> None:
 def test_a_setup_names_one_line_of_the_table() -> None:
     found = [Setup(**setup) for setup in training_speed.PEER_RATES.values()]
     assert len(set(found)) == len(found) and replace(Setup()) in found
+
+
+# -- spoken questions ------------------------------------------------------------------------------
+
+
+def conversation() -> Conversation:
+    turns = (Turn((b"one",), "Which class is it?", "Objects"), Turn((b"two",), "And this one?", "Flags"))
+    return Conversation("this_one", "c1", "test", turns, "en-us", 150, 50, (0, 1))
+
+
+def kinds(messages: list[dict]) -> list[list[str]]:
+    return [[part["type"] for part in m["content"]] for m in messages if m["role"] == "user"]
+
+
+def test_a_question_without_its_history_keeps_the_system_the_question_and_the_answer() -> None:
+    whole = spoken_questions.asked(conversation(), "typed")
+    alone = spoken_questions.asked(conversation(), spoken_questions.ALONE)
+    shown = spoken_questions.asked(conversation(), spoken_questions.SHOWN)
+    assert kinds(whole) == [["image_url", "text"], ["image_url", "text"]]
+    assert alone == [whole[0], whole[3], whole[4]]
+    assert kinds(shown) == [["image_url", "image_url", "text"]] and shown[1]["content"][0] == whole[1]["content"][0]
+    assert shown[1]["content"][1:] == whole[3]["content"]  # the earlier turns' words and answers are gone
+
+
+def test_spoken_forms_say_the_same_questions() -> None:
+    for form in spoken_questions.LEVELS:
+        said = spoken_questions.asked(conversation(), form)
+        assert kinds(said) == [["image_url", "input_audio"], ["image_url", "input_audio"]]
+        assert [m["content"] for m in said if m["role"] == "assistant"] == ["Objects", "Flags"]
+
+
+def test_gains_are_paired_and_in_points() -> None:
+    before, after = [0, 0, 1, 1] * 10, [1, 0, 1, 1] * 10
+    assert spoken_questions.gain(before, after, [str(i) for i in range(40)]).startswith("+25.0 (")
+    assert spoken_questions.share(after, ["a", "b"] * 20).startswith("75.0 (")

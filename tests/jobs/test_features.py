@@ -134,7 +134,7 @@ def test_features_are_computed_once_and_known_in_the_next_sitting(
 
     recipe, prepared, parts = made(tables["classify"], **settings)
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_encode", refuse)
+        patch.setattr(room, "encoded", refuse)
         patch.setattr(room, "_read", refuse)
         again = encoder_features(parts, prepared, recipe, rows, tmp_path, QUIET, QUIET)
     for name, features in first.items():

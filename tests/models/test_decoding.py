@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.data.collate import collate
-from sensorium.models.decoding import DecodingSettings, filtered, generate
+from sensorium.models.decoding import DecodingSettings, filtered, generate, stream
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.recipe import AdaptRecipe
 from tests.models.small import FEATURES, sequence, tiny_model
@@ -97,3 +97,15 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(logits: list[float], top_p
 
 def test_top_k_keeps_k() -> None:
     assert torch.isfinite(filtered(torch.arange(9.0)[None], 3, 1.0)).sum() == 3
+
+
+@pytest.mark.parametrize("how", [DecodingSettings(max_new_tokens=6), DecodingSettings(6, temperature=2.0, seed=5)])
+def test_a_stream_gives_the_same_tokens_one_by_one(how: DecodingSettings) -> None:
+    model = tiny_model(kind="tokens", from_layer=2)
+    batch = collate(prompts(model)[:1])
+    [whole] = generate(model, batch, set(), how)
+    tokens = stream(model, batch, set(), how)
+    assert next(tokens) == whole[0]
+    assert not torch.is_inference_mode_enabled()  # nor is it while the caller has its turn
+    assert list(tokens) == whole[1:]
+    assert list(stream(model, batch, {whole[2]}, how)) == whole[: whole.index(whole[2])]

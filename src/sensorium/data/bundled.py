@@ -74,6 +74,16 @@ def _ask_chunks(path: Path) -> Iterator[Chunk]:
             yield Chunk(0, columns, rows * len(QUESTIONS))
 
 
+def emoji_dialogue(cache: Path) -> Source:
+    """2,800 conversations about emoji, half of them spoken; voices, ways to ask and concepts of the test part are its own."""
+    from sensorium.data.bundled_dialogue import COUNTS, chunks
+
+    path = assets.locate("emoji") / "emoji.parquet"
+    defaults = {"messages": "messages", "group_by": "concept", "split": "split"}
+    print_ = f"{sha256_file(path)} emoji-dialogue 2 {COUNTS}"
+    return _build(lambda: chunks(path), "emoji-dialogue", print_, cache, defaults)
+
+
 def digits(cache: Path) -> Source:
     """1,797 handwritten digits of scikit-learn, 8 × 8 grey values shown at 32 × 32 pixels."""
     defaults = {"inputs": {"image": "image"}, "target": "label"}
@@ -180,5 +190,6 @@ BUNDLED: dict[str, Callable[[Path], Source]] = {
     "digits": digits,
     "emoji": emoji,
     "emoji-ask": emoji_ask,
+    "emoji-dialogue": emoji_dialogue,
     "spoken-digits": spoken_digits,
 }

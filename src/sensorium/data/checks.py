@@ -56,7 +56,8 @@ def check(
         report.add("malformed_rows", "", [], "quarantine", told, len(report.malformed))
     if need_target:
         check_target(report, source, schema)
-    empty = np.flatnonzero(check_inputs(report, source, schema)) if schema.inputs else np.zeros(0, dtype=np.int64)
+    cells = check_inputs(report, source, schema) if schema.inputs else np.zeros(0, dtype=bool)
+    empty = np.flatnonzero(cells) if schema.messages is None else np.zeros(0, dtype=np.int64)  # a chat is input enough
     told = f"{len(empty):,} rows have no input at all"
     report.set_aside("empty_row", "", empty, "every input is missing", told)
     media = [(name, type_) for name, type_ in schema.inputs.items() if type_ in ("image", "audio")]

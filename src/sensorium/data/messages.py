@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -187,7 +187,12 @@ def _words(inputs: Mapping[str, Any], schema: Schema, cells: bool) -> str:
     ]
     if len(told) == 1 and schema.inputs[told[0]] == "text":
         return inputs.get(told[0]) or ""
-    return "\n".join(f"{name}: {answer_text(inputs[name])}" for name in told if inputs.get(name) is not None)
+    return cell_lines(inputs, told)
+
+
+def cell_lines(inputs: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Cells as lines ``column: value`` in the order of ``names``; missing ones are left out."""
+    return "\n".join(f"{name}: {answer_text(inputs[name])}" for name in names if inputs.get(name) is not None)
 
 
 def answer_text(value: Any) -> str:

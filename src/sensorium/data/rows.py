@@ -24,7 +24,8 @@ class Example:
 
     text and category: str; number: finite float; time: datetime without zone, in UTC; place: (latitude,
     longitude) in degrees; image and audio: a reference, str path or {"bytes", "path"}. ``target``: str for classes
-    and text, float for numbers. Of a chat, ``inputs`` is {"messages": list[Message]} and ``target`` its last answer.
+    and text, float for numbers. Of a chat, ``inputs`` has its ``messages``, a list[Message], beside such cells, and
+    ``target`` is its last answer.
     """
 
     row: int
@@ -56,7 +57,12 @@ class Rows:
         if schema.messages is not None:
             cell = table.column(schema.messages)[row].as_py()
             messages = from_openai(cell, where=self.source.place(row), answered=False)  # some are to be answered yet
-            return Example(row, {"messages": messages}, answer_of(messages) or None)
+            told = {
+                name: CONVERT[type_](table.column(name)[row].as_py())
+                for name, type_ in schema.inputs.items()
+                if name in table.column_names
+            }
+            return Example(row, {**told, "messages": messages}, answer_of(messages) or None)
         inputs = {name: CONVERT[type_](table.column(name)[row].as_py()) for name, type_ in schema.inputs.items()}
         return Example(row, inputs, self._target(row))
 

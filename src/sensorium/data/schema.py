@@ -42,7 +42,8 @@ class Schema:
     ``inputs``: type by column, in the table's order. ``target_kind``: category (classify), number (classify, by
     regression) or text (generate). ``classes``: of category targets, sorted, whole numbers by size. ``group``: rows
     with equal values there stay in one split. ``split``: the column that parts the rows, where the data bring one.
-    ``messages``: the column of chats; then there are no other inputs and the target is each chat's last answer.
+    ``messages``: the column of chats; then the target is each chat's last answer, and ``inputs`` are cells that the
+    first user's turn tells. ``by``: columns that are not read, by which results are given where they have few values.
     ``notes``: (column, role, type, reason) for every column.
     """
 
@@ -54,6 +55,7 @@ class Schema:
     group: str | None = None
     split: str | None = None
     messages: str | None = None
+    by: list[str] = field(default_factory=list)
     notes: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def describe(self) -> list[dict[str, str]]:
@@ -94,7 +96,7 @@ def infer_schema(source: Source, data: DataRecipe, task: str = "auto") -> Schema
     for key, name in (("group_by", group), ("column", split), ("by_time", data.split.by_time)):
         if name is not None:
             require(name, columns, f"data.split.{key}")
-    if "messages" in defaults and data.target is None and not data.inputs:
+    if "messages" in defaults and data.target is None:
         return _chat(defaults["messages"], columns, task, source, data)
     wanted = data.inputs
     if wanted is None and data.target in (None, defaults.get("target")) and "inputs" in defaults:
@@ -144,16 +146,32 @@ def check_columns(schema: Schema, source: Source, *, need_target: bool) -> None:
 def _chat(column: str, columns: list[str], task: str, source: Source, data: DataRecipe) -> Schema:
     if task == "classify":
         raise DataError("chat logs are answered, not classified", where=source.name, mend="set task: generate")
-    apart = {data.split.group_by: "group", data.split.column: "split"}
-    notes = []
+    split = data.split.column or _given_split(source, data)
+    group = data.split.group_by or (
+        None if data.split.column or data.split.by_time else source.defaults.get("group_by")
+    )
+    told = {name: kind for name, kind in (data.inputs or {}).items() if name != column}
+    for name, kind in told.items():
+        require(name, columns, "data.inputs")
+        if kind in ("image", "audio"):
+            what = f"{kind} columns are not read beside a chat"
+            raise DataError(what, where=f"data.inputs.{name}", mend="put pictures and sounds into the turns")
+        _check_type(name, source.table.column(name), kind)
+    apart = {group: "group", split: "split"}
+    notes, by = [], []
     for name in columns:
         if name == column:
-            notes.append((name, "messages", "chat", "chat messages; the last answer is the target"))
+            notes.append(
+                (name, "messages", "chat", "chat messages; every answer is taught, the last one is the target")
+            )
+        elif name in told:
+            notes.append((name, "input", told[name], "told in the first user's turn"))
         else:
             notes.append((name, apart.get(name, "left out"), "", "of a chat log, the messages alone are read"))
-    return Schema(
-        {}, None, "text", "generate", group=data.split.group_by, split=data.split.column, messages=column, notes=notes
-    )
+            if name not in apart and pa.types.is_large_string(source.table.column(name).type):
+                by.append(name)
+    inputs = {name: told[name] for name in columns if name in told}
+    return Schema(inputs, None, "text", "generate", group=group, split=split, messages=column, by=by, notes=notes)
 
 
 # -- the target ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.collate import Batch, Sequence, collate
+from sensorium.data.collate import Batch, collate
+from sensorium.jobs.chats import ChatFeatures, Coded, chat_features, encoded, recognise
 from sensorium.jobs.feed import FeatureOf, Feed, Trunk, bare, hidden_dtype, trunk_key
 from sensorium.jobs.parts import Parts
 from sensorium.jobs.prepare import Prepared
@@ -71,7 +73,7 @@ class Frozen:
 
 def encoder_features(
     parts: Parts, prepared: Prepared, recipe: Recipe, rows: np.ndarray, folder: Path, progress: Progress, say: Say
-) -> dict[str, FeatureOf]:
+) -> dict[str, FeatureOf | ChatFeatures]:
     """Features of ``rows`` for every input whose encoder is frozen; {} where the recipe asks for none.
 
     Late fusions with a frozen GPT also get its reading of the text, as the input ``gpt``.
@@ -79,13 +81,29 @@ def encoder_features(
     if not recipe.training.cache_features:
         return {}
     model, processor = parts.model, parts.processor
+    if prepared.schema.messages:
+        recognise(processor, prepared, rows, progress)
+        return {
+            name: chat_features(
+                Coded(name, encoder_key(parts, name), partial(encoded, model)),
+                processor,
+                prepared,
+                rows,
+                recipe,
+                folder,
+                progress,
+                say,
+            )
+            for name in processor.settings.encoders
+        }
     frozen = [_encoder(parts, prepared, name) for name, kind in processor.settings.encoders.items() if kind != TABLE]
     if model.late and model.config.reads_text and model.trunk_depth == model.config.backbone_layers:
         frozen.append(_reader(parts, prepared))
     return {part.name: part.of(prepared, rows, recipe, folder, progress, say) for part in frozen}
 
 
-def _encoder(parts: Parts, prepared: Prepared, name: str) -> Frozen:
+def encoder_key(parts: Parts, name: str) -> str:
+    """A key of an input's encoder and of every setting that changes its features."""
     model, processor, settings = parts.model, parts.processor, parts.processor.settings
     kind = settings.encoders[name]
     of_kind = {
@@ -94,9 +112,17 @@ def _encoder(parts: Parts, prepared: Prepared, name: str) -> Frozen:
         "text": [settings.max_text_tokens, _identity(processor.text_tokenizer)],
     }
     late = "late" if model.late else settings.fusion["tokens"]
-    key = feature_key(weights_hash(model.encoders[kind]), kind=kind, positions=late, settings=of_kind[kind])
-    compute = _encode(model, processor, prepared, name)
-    return Frozen(name, [name], key, compute, lambda row: prepared.rows[row].inputs.get(name) is not None)
+    return feature_key(weights_hash(model.encoders[kind]), kind=kind, positions=late, settings=of_kind[kind])
+
+
+def _encoder(parts: Parts, prepared: Prepared, name: str) -> Frozen:
+    def compute(rows: list[int]) -> list[Tensor]:
+        return encoded(parts.model, (parts.processor.item(name, prepared.rows[row], None, None) for row in rows))
+
+    def reads(row: int) -> bool:
+        return prepared.rows[row].inputs.get(name) is not None
+
+    return Frozen(name, [name], encoder_key(parts, name), compute, reads)
 
 
 def _reader(parts: Parts, prepared: Prepared) -> Frozen:
@@ -116,26 +142,6 @@ def _identity(tokenizer: Any) -> str:
     return sha256_text(
         tokenizer.backend_tokenizer.to_str() if hasattr(tokenizer, "backend_tokenizer") else repr(tokenizer)
     )
-
-
-def _encode(
-    model: MultimodalGPT, processor: Processor, prepared: Prepared, name: str
-) -> Callable[[list[int]], list[Tensor]]:
-    """Rows -> features of input ``name``, by its encoder."""
-
-    @torch.inference_mode()
-    def compute(rows: list[int]) -> list[Tensor]:
-        found: list[Tensor] = []
-        for start in range(0, len(rows), ENCODED_TOGETHER):
-            items = [
-                processor.item(name, prepared.rows[row], None, None) for row in rows[start : start + ENCODED_TOGETHER]
-            ]
-            media = collate([Sequence([], [], [], [], [item], []) for item in items]).media[name]
-            features = model.features(name, media)
-            found += [row[: item.positions].clone() for row, item in zip(features, items, strict=True)]
-        return found
-
-    return compute
 
 
 def _read(model: MultimodalGPT, processor: Processor, prepared: Prepared) -> Callable[[list[int]], list[Tensor]]:
@@ -223,11 +229,22 @@ class _Store(Mapping[str, Tensor]):
         return len(self.places)
 
 
-def summaries(cached: Mapping[str, FeatureOf], rows: np.ndarray, most: int = 20_000) -> dict[str, Tensor]:
+def row_summary(features: FeatureOf | ChatFeatures, row: int) -> Tensor | None:
+    """What sums up a row's features (width,): of a chat the mean over its media; None where it has none."""
+    if isinstance(features, ChatFeatures):
+        vectors = [found[0].float() for found in features.of_row(row)]
+        return torch.stack(vectors).mean(0) if vectors else None
+    found = features(row)
+    return None if found is None else found[0].float()
+
+
+def summaries(
+    cached: Mapping[str, FeatureOf | ChatFeatures], rows: np.ndarray, most: int = 20_000
+) -> dict[str, Tensor]:
     """The summing-up feature of each input over rows that have it: input: (rows, width)."""
     found = {}
     for name, features in cached.items():
-        vectors = [v[0].float() for v in (features(int(row)) for row in rows[:most]) if v is not None]
+        vectors = [v for v in (row_summary(features, int(row)) for row in rows[:most]) if v is not None]
         if vectors:
             found[name] = torch.stack(vectors)
     return found

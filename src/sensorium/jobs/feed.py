@@ -32,7 +32,7 @@ class Feed:
         processor: turns rows into sequences.
         batch_size: sequences in a batch at the most.
         sharing: a key for each row; rows with equal keys may share a sequence. None: no row shares.
-        cached: input: features of a row, for inputs whose encoders are frozen.
+        cached: input: features of a row, or of the bytes of a chat's part, for inputs whose encoders are frozen.
         trunk: sequences -> hidden states below everything that trains, or None where there is no trunk.
     """
 
@@ -40,7 +40,7 @@ class Feed:
     processor: Processor
     batch_size: int
     sharing: Callable[[int], str] | None = None
-    cached: Mapping[str, FeatureOf] = field(default_factory=dict)
+    cached: Mapping[str, Callable[[Any], Tensor | None]] = field(default_factory=dict)
     trunk: Trunk | None = None
 
     def example(self, row: int) -> Example:

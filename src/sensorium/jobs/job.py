@@ -18,6 +18,7 @@ from sensorium import assets
 from sensorium.data.splits import Splits
 from sensorium.errors import DataError
 from sensorium.jobs.card import model_card
+from sensorium.jobs.chats import chat_characters
 from sensorium.jobs.features import encoder_features, summaries, trunk_of
 from sensorium.jobs.feed import Feed, Units, estimated_lengths
 from sensorium.jobs.measure import keep_answers, measure, metrics_of, prediction_table, read_answers
@@ -172,7 +173,8 @@ class Job:
         if self.recipe.task == "generate" and self.prepared.schema.target:
             characters += self.prepared.characters(self.prepared.schema.target)
         if self.prepared.schema.messages:
-            characters += self.prepared.characters(self.prepared.schema.messages)
+            characters += chat_characters(self.prepared, processor, self.prepared.splits.train)
+            return estimated_lengths(self.groups, characters, 0)
         tokens = sum(positions(kind, 2000, processor.fusion) for kind in processor.settings.encoders.values())
         return estimated_lengths(self.groups, characters, tokens if processor.fusion.kind == "tokens" else 0)
 

@@ -16,6 +16,8 @@ from sensorium.evaluation.baselines import Known, measure_baselines
 from sensorium.evaluation.comparison import compare
 from sensorium.evaluation.predictions import Predictions
 from sensorium.evaluation.schema import validated
+from sensorium.jobs.chats import ChatFeatures
+from sensorium.jobs.features import row_summary
 from sensorium.jobs.feed import FeatureOf
 from sensorium.jobs.prepare import Prepared
 from sensorium.recipe import Recipe
@@ -39,13 +41,14 @@ def predictions_of(prepared: Prepared, answers: Answers) -> Predictions:
 
 
 def groups_of(prepared: Prepared, rows: np.ndarray) -> dict[str, list[Any]]:
-    """Text and category inputs with few values among ``rows``, by which results are also given."""
+    """Text and category inputs, and columns kept beside chats, with few values among ``rows``: results are given by them."""
+    schema, columns = prepared.schema, prepared.source.table.column_names
+    names = [name for name, kind in schema.inputs.items() if kind in ("text", "category")]
     found = {}
-    for name, kind in prepared.schema.inputs.items():
-        if kind in ("text", "category"):
-            cells = ["" if cell is None else str(cell) for cell in prepared.cells(name, rows)]
-            if 1 < len(set(cells)) <= MOST_VALUES:
-                found[name] = cells
+    for name in [*names, *(name for name in schema.by if name in columns)]:
+        cells = ["" if cell is None else str(cell) for cell in prepared.cells(name, rows)]
+        if 1 < len(set(cells)) <= MOST_VALUES:
+            found[name] = cells
     return found
 
 
@@ -57,7 +60,7 @@ def measure(prepared: Prepared, answers: Answers) -> dict[str, float]:
 
 
 def baselines(
-    prepared: Prepared, cached: Mapping[str, FeatureOf], validation: np.ndarray, like: Predictions
+    prepared: Prepared, cached: Mapping[str, FeatureOf | ChatFeatures], validation: np.ndarray, like: Predictions
 ) -> tuple[dict[str, Predictions], list[str]]:
     """Majority, linear probe and nearest neighbour on the frozen features that the model had."""
     train = prepared.splits.train
@@ -71,7 +74,9 @@ def baselines(
     return found.predictions, found.notes
 
 
-def _known(prepared: Prepared, cached: Mapping[str, FeatureOf], rows: np.ndarray, question: str | None) -> Known:
+def _known(
+    prepared: Prepared, cached: Mapping[str, FeatureOf | ChatFeatures], rows: np.ndarray, question: str | None
+) -> Known:
     targets = (
         prepared.cells(str(prepared.schema.target), rows)
         if prepared.schema.target
@@ -79,7 +84,7 @@ def _known(prepared: Prepared, cached: Mapping[str, FeatureOf], rows: np.ndarray
     )
     parts = []
     for name in sorted(cached):
-        vectors = [None if v is None else v[0].float().numpy() for v in (cached[name](int(row)) for row in rows)]
+        vectors = [None if v is None else v.numpy() for v in (row_summary(cached[name], int(row)) for row in rows)]
         width = next((len(v) for v in vectors if v is not None), 0)
         if width:
             parts.append(np.stack([np.full(width, np.nan, np.float32) if v is None else v for v in vectors]))
@@ -96,7 +101,7 @@ def metrics_of(
     recipe: Recipe,
     before: Answers | None,
     after: Answers,
-    cached: Mapping[str, FeatureOf],
+    cached: Mapping[str, FeatureOf | ChatFeatures],
     validation: np.ndarray,
 ) -> dict[str, Any]:
     """The content of ``metrics.json``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sensorium.data.rows import Rows
 from sensorium.data.schema import Schema, check_columns
 from sensorium.data.sources import Source, from_rows, open_source
 from sensorium.errors import DataError, RunError, first_line
+from sensorium.jobs.chat import MAX_TOKENS, stream_chat
 from sensorium.jobs.feed import Feed
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.multimodal_gpt import MultimodalGPT
@@ -57,6 +59,24 @@ class Model:
                 Pictures and sounds are bytes, {"bytes", "path"}, or paths under ``root`` (here by default).
         """
         return self.answer(table_source(rows, self.schema, Path(root) if root else Path.cwd())).predictions
+
+    def chat(self, messages: Any, *, root: str | Path | None = None, **settings: Any) -> str:
+        """The answer to OpenAI chat messages, the last of them the user's.
+
+        Args:
+            messages: content parts ``text``, ``image_url`` and ``input_audio``; pictures and sounds are ``data:``
+                addresses, base64, or paths under ``root`` (here by default).
+            settings: of ``DecodingSettings``: ``max_new_tokens`` (256), ``temperature`` (0: greedy), ``top_p``, …
+
+        Raises:
+            DataError: the messages are malformed or too long, or the run classifies.
+        """
+        return "".join(self.stream(messages, root=root, **settings))
+
+    def stream(self, messages: Any, *, root: str | Path | None = None, **settings: Any) -> Iterator[str]:
+        """The answer of ``chat`` in pieces, as it comes."""
+        decoding = DecodingSettings(**{"max_new_tokens": MAX_TOKENS, **settings})
+        return stream_chat(messages, self, decoding, Path(root) if root else Path.cwd())
 
     def answer(self, source: Source, rows: np.ndarray | None = None, progress: Any = None) -> Answers:
         """Answers to ``rows`` (all by default) of an opened source."""

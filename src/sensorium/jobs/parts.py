@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from sensorium import assets
+from sensorium.data.schema import Schema
 from sensorium.errors import DataError, RecipeError
 from sensorium.jobs.loading import check_encoder, check_tokenizer, open_tokenizer, opening
 from sensorium.jobs.prepare import Prepared
@@ -22,6 +23,8 @@ from sensorium.models.backbone import adapt_backbone, entry_layer, load_backbone
 from sensorium.models.encoders import build_encoder
 from sensorium.models.multimodal_gpt import GPT, MultimodalGPT, MultimodalGPTConfig
 from sensorium.models.processor import TABLE, TABLE_TYPES, Processor, ProcessorSettings
+from sensorium.models.recogniser import FOLDER as RECOGNISER_FOLDER
+from sensorium.models.recogniser import Recogniser
 from sensorium.recipe import Recipe
 from sensorium.training.memory import Shape
 from sensorium.training.precision import Choice, choose
@@ -116,10 +119,11 @@ def build(recipe: Recipe, prepared: Prepared) -> Parts:
 def encoders_needed(recipe: Recipe, prepared: Prepared) -> dict[str, str]:
     """The model's inputs and the kind of encoder each needs. Text has one only where the recipe names it."""
     inputs = prepared.schema.inputs
+    senses = ["image"] if recipe.model.speech == "recognition" else ["image", "audio"]
     if prepared.schema.messages:  # a chat may hold both, wherever encoders for them are named
         both = {"image_url": "image", "input_audio": "audio"}
-        return {name: kind for name, kind in both.items() if getattr(recipe.model, kind) is not None}
-    kinds: dict[str, str] = {name: kind for name, kind in inputs.items() if kind in ("image", "audio")}
+        return {name: kind for name, kind in both.items() if kind in senses and getattr(recipe.model, kind) is not None}
+    kinds: dict[str, str] = {name: kind for name, kind in inputs.items() if kind in senses}
     if recipe.model.text is not None:
         kinds |= {name: "text" for name, kind in inputs.items() if kind == "text"}
     for name in (TABLE, GPT):
@@ -160,6 +164,7 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
         encoders=kinds,
         image_size=recipe.model.image_size,
         max_text_tokens=recipe.model.max_text_tokens,
+        speech=recipe.model.speech if heard(prepared.schema) else "features",
     )
     if "image" in folders:
         with opening("image", folders["image"]):
@@ -169,18 +174,35 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
             config = AutoConfig.from_pretrained(folders["audio"], trust_remote_code=False)
         settings.audio_values = "log_mel" if config.model_type == "whisper" else "samples"
     table = {name: kind for name, kind in schema.inputs.items() if kind in TABLE_TYPES}
-    if table:
+    if table and schema.messages is None:  # a chat tells them in words
         train = prepared.splits.train
         settings.table = TableCodec.fit({n: (kind, prepared.chunks(n, train)) for n, kind in table.items()}).to_dict()
     if schema.task == "classify" and not schema.classes:
         numbers = np.fromiter(prepared.chunks(str(schema.target), prepared.splits.train), dtype=np.float64)
         settings.target_mean, settings.target_scale = float(numbers.mean()), float(numbers.std() or 1.0)
+    settings.context = getattr(AutoConfig.from_pretrained(folders["backbone"]), "max_position_embeddings", None)
     tokenizer = open_tokenizer(folders["backbone"], "backbone")
     words = open_tokenizer(folders["text"], "text") if "text" in folders else None
-    processor = Processor(settings, tokenizer, words, prepared.read_media)
+    recogniser = open_recogniser(recipe) if settings.speech != "features" else None
+    processor = Processor(settings, tokenizer, words, prepared.read_media, recogniser)
     if schema.task == "generate":
         settings.choices = choices(processor, prepared, recipe)
     return processor
+
+
+def heard(schema: Schema) -> bool:
+    """Whether rows may hold sounds."""
+    return schema.messages is not None or "audio" in schema.inputs.values()
+
+
+def open_recogniser(recipe: Recipe) -> Recogniser:
+    """What transcribes sounds: Whisper in CTranslate2's form, beside the audio encoder's weights.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    folder = Path(resolve(str(recipe.model.audio), "audio")) / RECOGNISER_FOLDER
+    return Recogniser(folder, assets.cache_root() / "transcripts.sqlite")
 
 
 def choices(processor: Processor, prepared: Prepared, recipe: Recipe) -> dict[str, list[str]]:

@@ -179,14 +179,14 @@ def augment(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     else:
         shifted[:shift] = changed[-shift:]
     shifted *= 10 ** (rng.uniform(-6, 6) / 20)
-    return _bounded(_noisy(shifted, rng.uniform(20, 40), rng.normal(size=count)))
+    return _bounded(noisy(shifted, rng.uniform(20, 40), rng.normal(size=count)))
 
 
 def _fit(samples: np.ndarray, count: int) -> np.ndarray:
     return samples[:count] if len(samples) >= count else np.pad(samples, (0, count - len(samples)))
 
 
-def _noisy(samples: np.ndarray, decibels: float, noise: np.ndarray) -> np.ndarray:
+def noisy(samples: np.ndarray, decibels: float, noise: np.ndarray) -> np.ndarray:
     """``samples`` under ``noise`` at a signal-to-noise ratio in dB; silence stays as it is."""
     signal, power = float(np.mean(np.square(samples, dtype=np.float64))), float(np.mean(np.square(noise)))
     if signal == 0 or power == 0:
@@ -204,7 +204,7 @@ def _bounded(samples: np.ndarray) -> np.ndarray:
 
 
 def _white_noise(samples: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    return _noisy(samples, (20, 15, 10, 5, 0)[severity - 1], rng.normal(size=len(samples)))
+    return noisy(samples, (20, 15, 10, 5, 0)[severity - 1], rng.normal(size=len(samples)))
 
 
 def _babble(samples: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -217,7 +217,7 @@ def _babble(samples: np.ndarray, severity: int, rng: np.random.Generator) -> np.
     for _ in range(6):
         voice = np.fft.irfft(np.fft.rfft(rng.normal(size=count)) * spectrum, n=count)
         babble += voice * (1 + np.sin(2 * np.pi * (rng.uniform(3, 5) * seconds + rng.random())))
-    return _noisy(samples, (20, 15, 10, 5, 0)[severity - 1], babble)
+    return noisy(samples, (20, 15, 10, 5, 0)[severity - 1], babble)
 
 
 def _clip(samples: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:

@@ -71,6 +71,32 @@ def header(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
         return str(image.format), image.width, image.height
 
 
+def animated(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> bool:
+    """Whether there is more than one frame, without decoding pixels. Raises MediaError.
+
+    The second picture that some cameras put behind a JPEG (MPO) is no frame.
+    """
+    with _open(data, max_pixels, max_bytes) as image:
+        try:
+            return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+        except _DAMAGE as error:
+            raise _unreadable(error) from None
+
+
+def decoding_bytes(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> int:
+    """About how much memory ``decode`` takes at its height, by the header alone. Raises MediaError.
+
+    Bytes a pixel as ``_rgb`` goes about it: transparency holds four RGBA pictures at once, deep grey several of
+    eight bytes.
+    """
+    with _open(data, max_pixels, max_bytes) as image:
+        if image.mode == "F" or image.mode.startswith("I"):
+            each = 32
+        else:
+            each = 24 if image.has_transparency_data else 9
+        return image.width * image.height * each
+
+
 def _open(data: bytes, max_pixels: int, max_bytes: int) -> Image.Image:
     if not data:
         raise MediaError("the picture is empty", mend="replace the file")

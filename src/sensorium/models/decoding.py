@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +36,7 @@ class DecodingSettings:
     seed: int = 0
 
 
-class _State:
+class State:
     """A batch that is being answered: prompt and answers so far, with a key-value cache where layers allow it."""
 
     def __init__(self, model: MultimodalGPT, batch: Batch) -> None:
@@ -114,26 +115,47 @@ def generate(model: MultimodalGPT, batch: Batch, stops: set[int], settings: Deco
     """Answer every row of a batch of prompts (one branch each); stop tokens end an answer and are left out."""
     if settings.beams > 1:
         return _beam(model, batch, stops, settings)
-    state = _State(model, batch)
-    count = len(batch.input_ids)
-    generators = [torch.Generator().manual_seed(settings.seed * 1_000_003 + row) for row in range(count)]
-    answers: list[list[int]] = [[] for _ in range(count)]
-    open_rows = torch.ones(count, dtype=torch.bool)
-    logits = state.prefill()
-    for step in range(settings.max_new_tokens):
-        tokens = _pick(logits, settings, generators)
+    answers: list[list[int]] = [[] for _ in range(len(batch.input_ids))]
+    open_rows = torch.ones(len(answers), dtype=torch.bool)
+    for tokens in _steps(model, batch, settings):
         for row, token in enumerate(tokens.tolist()):
             if open_rows[row] and token in stops:
                 open_rows[row] = False
             elif open_rows[row]:
                 answers[row].append(token)
-        if not open_rows.any() or step + 1 == settings.max_new_tokens:
+        if not open_rows.any():
             break
-        logits = state.step(tokens)
     return answers
 
 
-def _pick(logits: Tensor, settings: DecodingSettings, generators: list[torch.Generator]) -> Tensor:
+@torch.inference_mode()
+def stream(model: MultimodalGPT, batch: Batch, stops: set[int], settings: DecodingSettings) -> Iterator[int]:
+    """The tokens of ``generate`` for a batch of one prompt, each as soon as it is known. There are no beams."""
+    for tokens in _steps(model, batch, settings):
+        if int(tokens[0]) in stops:
+            return
+        yield int(tokens[0])
+
+
+def _steps(model: MultimodalGPT, batch: Batch, settings: DecodingSettings) -> Iterator[Tensor]:
+    """The next token of every row (batch,), step after step; whoever iterates knows when to stop."""
+    state = State(model, batch)
+    generators = [generator(settings.seed, row) for row in range(len(batch.input_ids))]
+    logits = state.prefill()
+    for step in range(settings.max_new_tokens):
+        tokens = pick(logits, settings, generators)
+        yield tokens
+        if step + 1 < settings.max_new_tokens:
+            logits = state.step(tokens)
+
+
+def generator(seed: int, row: int = 0) -> torch.Generator:
+    """What row ``row`` of a call draws from; any whole number is a seed."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + row) % 2**64)
+
+
+def pick(logits: Tensor, settings: DecodingSettings, generators: list[torch.Generator]) -> Tensor:
+    """The next token of every row (batch,), from logits (batch, vocabulary); each row draws from its own generator."""
     if settings.temperature <= 0:
         return logits.argmax(-1)
     probabilities = filtered(logits / settings.temperature, settings.top_k, settings.top_p).softmax(-1).cpu()
@@ -182,7 +204,7 @@ def _repeated(batch: Batch, times: int) -> Batch:
 def _beam(model: MultimodalGPT, batch: Batch, stops: set[int], settings: DecodingSettings) -> list[list[int]]:
     """Beam search; a finished beam's score is its log-likelihood over length ** penalty (Wu et al. 2016, simplified)."""
     count, beams = len(batch.input_ids), settings.beams
-    state = _State(model, _repeated(batch, beams))
+    state = State(model, _repeated(batch, beams))
     scores = torch.full((count, beams), float("-inf"))
     scores[:, 0] = 0.0  # all beams of a row start alike: let one of them spread
     partial: list[list[list[int]]] = [[[] for _ in range(beams)] for _ in range(count)]

@@ -272,7 +272,7 @@ class MultimodalGPT(PreTrainedModel):
                 below = additive(visible & ~self._placeholders(batch, visible), hidden.dtype)
                 hidden = stack.run(hidden, below, batch.position_ids, start, min(entry, stop), cache)
             if start <= entry < stop:
-                hidden = self._place(hidden, batch, projected)
+                hidden = self._place(hidden, batch, projected, visible.shape[2] - visible.shape[1])
             return stack.run(hidden, full, batch.position_ids, max(start, entry), stop, cache)
         if kind != "cross_attention":
             return stack.run(hidden, full, batch.position_ids, start, stop, cache)
@@ -296,15 +296,17 @@ class MultimodalGPT(PreTrainedModel):
         tokens, keys = visible.shape[1:]
         where = torch.zeros(len(visible), keys, dtype=torch.bool, device=visible.device)
         for media in batch.media.values():
-            item, position = (media.slots >= 0).nonzero(as_tuple=True)
+            item, position = ((media.slots >= 0) & (media.slots < keys)).nonzero(as_tuple=True)
             where[media.row[item], media.slots[item, position]] = True
         itself = torch.eye(keys, dtype=torch.bool, device=visible.device)[keys - tokens :]
         return where[:, None, :] & ~itself
 
-    def _place(self, hidden: Tensor, batch: Batch, projected: dict[str, Tensor]) -> Tensor:
+    def _place(self, hidden: Tensor, batch: Batch, projected: dict[str, Tensor], first: int = 0) -> Tensor:
+        """Features into ``hidden``, whose places are numbers ``first`` and on of those that slots count."""
         for name, features in projected.items():
-            media = batch.media[name]
-            hidden = place_tokens(hidden, features, media.mask & (media.slots >= 0), media.row, media.slots)
+            media, places = batch.media[name], batch.media[name].slots - first
+            inside = media.mask & (places >= 0) & (places < hidden.shape[1])
+            hidden = place_tokens(hidden, features, inside, media.row, places)
         return hidden
 
     def _memory(self, hidden: Tensor, batch: Batch, projected: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:

@@ -6,9 +6,8 @@ rows; with them a row is decoded, cleaned, augmented (in training only) and turn
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +16,23 @@ import torch
 from torch import Tensor
 
 from sensorium.data.collate import MediaItem, Sequence
-from sensorium.data.messages import MediaPart, Message, TextPart
+from sensorium.data.messages import MediaPart, Message, TextPart, cell_lines
 from sensorium.data.rows import Example
-from sensorium.errors import RunError
+from sensorium.errors import RecipeError, RunError
 from sensorium.modalities import audio, generator, image, text
 from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import positions
+from sensorium.models.history import Parts, in_words, newest, told_first
 from sensorium.models.multimodal_gpt import GPT
-from sensorium.models.sequences import Flat, flatten, join, options, plain, remember
+from sensorium.models.processor_settings import TABLE, TABLE_TYPES, ProcessorSettings
+from sensorium.models.recogniser import Recogniser
+from sensorium.models.sequences import Flat, flatten, join, options, plain, remember, turn_tokens
 from sensorium.recipe import LATE_FUSIONS, FusionRecipe
-from sensorium.run import write_json
 
-TABLE = "table"  # numbers, categories, times and places of a row are one input of this name
-TABLE_TYPES = ("number", "category", "time", "place")
 ReadMedia = Callable[[Any], bytes]
-Cached = Mapping[str, Callable[[int], Tensor | None]]  # input: row -> features (positions, width), None where missing
-
-
-@dataclass
-class ProcessorSettings:
-    """Plain values that a processor is built from, kept as ``processor_config.json``."""
-
-    task: str
-    inputs: dict[str, str]  # column: type
-    target_kind: str
-    classes: list[str] | None = None
-    target_mean: float = 0.0
-    target_scale: float = 1.0
-    fusion: dict[str, Any] = field(default_factory=dict)
-    encoders: dict[str, str] = field(default_factory=dict)  # model's input: kind of encoder
-    image_size: int = 128
-    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    audio_values: str = "log_mel"  # or samples
-    max_text_tokens: int = 512
-    max_seconds: float = 30.0
-    table: dict[str, Any] | None = None
-    choices: dict[str, list[str]] = field(default_factory=dict)  # question: answers to choose among
-    system: str | None = None
+# Input: features (positions, width), of a column by row (None where missing), of a chat's parts by their bytes.
+Cached = Mapping[str, Callable[[Any], Tensor | None]]
+RECOGNISER = "recogniser"  # the folder of a saved processor that holds what recognises speech
 
 
 class Processor:
@@ -64,6 +42,7 @@ class Processor:
         settings: see ``ProcessorSettings``.
         tokenizer: the GPT's; text_tokenizer: the text encoder's, where there is one.
         read_media: the one way from a reference to bytes.
+        recogniser: bytes of a sound -> its words, where ``settings.speech`` asks for them.
     """
 
     def __init__(
@@ -72,9 +51,10 @@ class Processor:
         tokenizer: Any,
         text_tokenizer: Any = None,
         read_media: ReadMedia | None = None,
+        recogniser: Recogniser | None = None,
     ) -> None:
         self.settings, self.tokenizer, self.text_tokenizer = settings, tokenizer, text_tokenizer
-        self.read_media = read_media
+        self.read_media, self.recogniser = read_media, recogniser
         self.fusion = FusionRecipe(**settings.fusion)
         self.codec = TableCodec.from_dict(settings.table) if settings.table else None
 
@@ -164,6 +144,8 @@ class Processor:
         answering: bool = False,
         choices: list[str] | None = None,
         answer: str | None = None,
+        whole: bool = False,
+        last_only: bool = False,
     ) -> Sequence:
         """Rows that share their media -> one sequence (one row where the task classifies).
 
@@ -173,10 +155,13 @@ class Processor:
             answering: end where the answer begins, instead of teaching it.
             choices: append each of these answers as a branch of its own (one row only).
             answer: taught instead of the rows' own.
+            whole: a long conversation keeps all its turns; else the oldest are left out.
+            last_only: of a conversation, teach the last answer alone instead of every assistant's turn.
         """
         if answer is not None:
             examples = [replace(example, target=answer) for example in examples]
-        flats = [self._flat(example, epoch, seed, cached, answering or choices is not None) for example in examples]
+        ends = answering or choices is not None
+        flats = [self._flat(example, epoch, seed, cached, ends, whole, last_only) for example in examples]
         alternatives = options([text.clean(choice) for choice in choices], self.tokenizer) if choices else None
         sequence = join(flats, [example.row for example in examples], alternatives)
         if self.settings.task == "classify":
@@ -185,7 +170,16 @@ class Processor:
             remember(sequence)
         return sequence
 
-    def _flat(self, example: Example, epoch: int | None, seed: int, cached: Cached | None, answering: bool) -> Flat:
+    def _flat(
+        self,
+        example: Example,
+        epoch: int | None,
+        seed: int,
+        cached: Cached | None,
+        answering: bool,
+        whole: bool,
+        last_only: bool,
+    ) -> Flat:
         rng = None if epoch is None else generator(seed, epoch, example.row)
         placeholders = self.fusion.kind == "tokens"
         if self.settings.task == "classify":
@@ -205,6 +199,10 @@ class Processor:
                 always=self.fusion.kind not in LATE_FUSIONS,
             )
         messages = self.messages(example, with_answer=not answering)
+        if "messages" in example.inputs:
+            if not whole:
+                messages = newest(messages, self._size, self.settings.max_text_tokens, self.settings.context)
+            messages = told_first(messages, cell_lines(example.inputs, self.settings.inputs))
         parts = [part for message in messages for part in message.parts if isinstance(part, MediaPart)]
         media = [self._part(part, example, rng, cached) for part in parts]
         keys = [repr((part.column, self._reference(part, example))) for part in parts]
@@ -216,15 +214,30 @@ class Processor:
             placeholders=placeholders,
             answering=answering,
             max_text_tokens=self.settings.max_text_tokens,
+            last_only=last_only,
         )
+
+    def _size(self, message: Message) -> tuple[int, int]:
+        """Tokens of a turn's text, and at most so many positions of its media."""
+        words = [part.text for part in message.parts if isinstance(part, TextPart)]
+        tokens = sum(len(self.tokenizer.encode(text, add_special_tokens=False)) for text in words)
+        longest = {
+            kind: positions(kind, int(1000 * self.settings.max_seconds), self.fusion) for kind in ("image", "audio")
+        }
+        media = [longest[part.type] for part in message.parts if isinstance(part, MediaPart)]
+        return turn_tokens(self.tokenizer) + tokens, sum(media) if self.fusion.kind == "tokens" else 0
 
     def _part(
         self, part: MediaPart, example: Example, rng: np.random.Generator | None, cached: Cached | None
     ) -> MediaItem:
         if part.column in example.inputs or part.column == TABLE:
             return self.item(part.column, example, rng, cached)
-        single = Example(example.row, {part.column: part.reference}, None)  # a part of a chat stands in no column
-        return self.item(part.column, single, rng, None)
+        data = self._bytes(part.reference)  # a part of a chat stands in no column
+        if cached is not None and part.column in cached:
+            features = cached[part.column](data)
+            if features is not None:
+                return MediaItem(part.column, features, len(features), cached=True)
+        return self.item(part.column, Example(example.row, {part.column: data}, None), rng, None)
 
     def _reference(self, part: MediaPart, example: Example) -> Any:
         """What a part shows: rows may share it where this is equal."""
@@ -238,18 +251,34 @@ class Processor:
     def messages(self, example: Example, *, with_answer: bool) -> list[Message]:
         """A row as a conversation: media in order of their columns, then its texts; the target is the answer."""
         if "messages" in example.inputs:
-            turns: list[Message] = list(example.inputs["messages"])
-            return turns if with_answer or not turns or turns[-1].role != "assistant" else turns[:-1]
-        media: list[Any] = [
-            MediaPart(self.settings.encoders[n], n, example.inputs.get(n))  # type: ignore[arg-type]
-            for n in sorted(self.settings.encoders)
-        ]
+            told: list[Message] = list(example.inputs["messages"])
+            told = told if with_answer or not told or told[-1].role != "assistant" else told[:-1]
+            return [replace(message, parts=self._heard(message.parts)) for message in told]
+        kinds = {**self.settings.encoders}
+        if self.settings.speech != "features":  # a sound that is only recognised needs no encoder
+            kinds |= {name: kind for name, kind in self.settings.inputs.items() if kind == "audio"}
+        media: list[Any] = [MediaPart(kinds[n], n, example.inputs.get(n)) for n in sorted(kinds)]  # type: ignore[arg-type]
         words = self.words({name: example.inputs[name] for name in self.texts if example.inputs.get(name) is not None})
         turns = [Message("system", (TextPart(self.settings.system),))] if self.settings.system else []
-        turns.append(Message("user", (*media, TextPart(words)) if words else tuple(media)))
+        turns.append(Message("user", self._heard((*media, TextPart(words)) if words else tuple(media))))
         if with_answer:
             turns.append(Message("assistant", (TextPart(text.clean(str(example.target))),)))
         return turns
+
+    def _heard(self, parts: Parts) -> Parts:
+        return (
+            in_words(parts, self.recognised, self.settings.speech == "both")
+            if self.settings.speech != "features"
+            else parts
+        )
+
+    def recognised(self, reference: Any) -> str:
+        """What is said in a sound, by its reference; empty where it is missing. Raises MediaError where it is none."""
+        if reference is None:
+            return ""
+        if self.recogniser is None:
+            raise RunError("this processor was opened without speech recognition", mend="rerun sensorium fit")
+        return text.clean(self.recogniser(self._bytes(reference)))
 
     def words(self, cells: dict[str, Any]) -> str:
         """Text cells as what a user says: the text itself, or named lines where the table has several columns."""
@@ -276,7 +305,9 @@ class Processor:
         self.tokenizer.save_pretrained(folder)
         if self.text_tokenizer is not None:
             self.text_tokenizer.save_pretrained(folder / "text_tokenizer")
-        write_json(folder / "processor_config.json", {"processor_class": "Processor", **asdict(self.settings)})
+        if self.recogniser is not None:
+            self.recogniser.save(folder / RECOGNISER)
+        self.settings.write(folder)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, read_media: ReadMedia | None = None) -> Processor:
@@ -284,18 +315,17 @@ class Processor:
         from transformers import AutoTokenizer
 
         folder = Path(folder)
-        try:
-            raw = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-            raw.pop("processor_class", None)
-            settings = ProcessorSettings(**raw)
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(
-                f"processor_config.json cannot be read ({error})", where=str(folder), mend="rerun sensorium fit"
-            ) from None
+        settings = ProcessorSettings.read(folder)
         words = folder / "text_tokenizer"
         try:
             text_tokenizer = AutoTokenizer.from_pretrained(words, trust_remote_code=False) if words.is_dir() else None
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
             raise RunError("the tokenizer cannot be read", where=str(folder), mend="rerun sensorium fit") from error
-        return cls(settings, tokenizer, text_tokenizer, read_media)
+        recogniser = None
+        if settings.speech != "features":
+            try:
+                recogniser = Recogniser(folder / RECOGNISER)
+            except RecipeError as error:
+                raise RunError(error.what, where=str(folder / RECOGNISER), mend="copy the run again") from None
+        return cls(settings, tokenizer, text_tokenizer, read_media, recogniser)

@@ -93,13 +93,13 @@ def _keep(module: Any, folder: Path, source: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
         if file.suffix in KEPT and file.name != "manifest.json":
-            _put(file, folder / file.name)
+            put(file, folder / file.name)
 
 
-def _put(source: Path, target: Path) -> None:
+def put(source: Path, target: Path) -> None:
     """Weights are linked, since nobody changes them in place; small files, which libraries rewrite, are copied."""
     target.unlink(missing_ok=True)
-    if source.suffix == ".safetensors":
+    if source.suffix in (".safetensors", ".bin"):
         try:
             return target.hardlink_to(source)
         except OSError:  # another file system, or one without links

@@ -55,6 +55,7 @@ def flatten(
     placeholders: bool,
     answering: bool,
     max_text_tokens: int,
+    last_only: bool = False,
 ) -> Flat:
     """Messages -> tokens by the chat template.
 
@@ -63,11 +64,16 @@ def flatten(
         placeholders: whether media take places among the tokens (fusion ``tokens``).
         answering: end with the start of an assistant's turn, instead of teaching the assistant's turns.
         max_text_tokens: the longest texts are cut to fit; media and the template are never cut.
+        last_only: teach the last turn alone, where it is the assistant's.
 
     Raises:
         DataError: the chat template refuses these messages.
     """
-    parts = [(message.role, part) for message in messages for part in message.parts]
+    parts = [
+        (message.role == "assistant" and (number == len(messages) - 1 or not last_only), part)
+        for number, message in enumerate(messages)
+        for part in message.parts
+    ]
     counter = iter(range(len(parts)))
     contents = ["".join(f"\ue000{next(counter)}\ue001" for _ in message.parts) for message in messages]
     turns = [{"role": m.role, "content": text} for m, text in zip(messages, contents, strict=True)]
@@ -89,8 +95,8 @@ def flatten(
             tokens += _literal(ids, taught, end)
             taught = False
             continue
-        role, part = parts[int(piece)]
-        taught = role == "assistant" and not answering
+        answers, part = parts[int(piece)]
+        taught = answers and not answering
         if isinstance(part, MediaPart):
             number = numbers[int(piece)]
             count = media[number].positions if placeholders else 0
@@ -159,6 +165,21 @@ def _end_of_turn(tokenizer: Any, template: str) -> int:
         return end
     ids, special = tokenizer.encode(behind, add_special_tokens=False), set(tokenizer.all_special_ids)
     return end if end in ids else next((i for i in ids if i in special or i in tokenizer.added_tokens_decoder), end)
+
+
+@lru_cache(maxsize=8)
+def turn_tokens(tokenizer: Any) -> int:
+    """Tokens that the chat template writes around a turn, on average over user and assistant, rounded up."""
+    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
+    pair = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "?"}]
+    try:
+        one, three = (
+            len(tokenizer.encode(tokenizer.apply_chat_template(turns, tokenize=False, chat_template=template)))
+            for turns in (pair, 3 * pair)
+        )
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError):  # said where rows are rendered
+        return 8
+    return -(-(three - one) // 4)
 
 
 def _literal(ids: list[int], after_answer: bool, end: int | None) -> list[Token]:

@@ -136,7 +136,7 @@ class Generate:
     ) -> None:
         """log P of the right answers, rows about the same picture sharing it."""
         known = [row for row in rows if feed.example(row).target is not None]
-        for batch in feed.batches(feed.groups(known)):
+        for batch in feed.batches(feed.groups(known), last_only=True):
             scores = answer_log_likelihoods(model, batch).cpu().tolist()
             lengths = _lengths(batch).tolist()
             for row, score, length in zip(batch.rows, scores, lengths, strict=True):

@@ -1,0 +1,88 @@
+"""What a server is made of: the engine and the few functions beside it, handed in by whoever opened the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from sensorium.data.messages import Message
+from sensorium.serving.door import Door
+from sensorium.serving.errors import invalid
+from sensorium.serving.metrics import Metrics
+from sensorium.serving.protocols import Engine
+from sensorium.serving.settings import Settings
+from sensorium.serving.single_file import SingleFile
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A row's answer: a class with the probability of each, or a number."""
+
+    label: str | None = None
+    value: float | None = None
+    probabilities: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was said: the text, its language (ISO 639-1), the sound's length and (start, end, text) of its parts in s."""
+
+    text: str
+    language: str
+    seconds: float
+    segments: list[tuple[float, float, str]] = field(default_factory=list)
+
+
+class Classify(Protocol):
+    """Names the class of rows. ``columns``: the type of each input by its name; media cells hold bytes."""
+
+    columns: dict[str, str]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> list[Labelled]: ...
+
+
+Embed = Callable[[list[Message]], tuple[np.ndarray, int]]  # conversations of one turn -> (n, width) float32, tokens
+Transcribe = Callable[[bytes, str | None, str | None], Spoken]  # a sound's bytes, language, prompt
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What can be asked; None: this run does not answer that.
+
+    Attributes:
+        engine: answers conversations. embed, classify, transcribe: block, so they run in threads, one call at a time.
+        transcribe_names: names of the model that transcribes.
+    """
+
+    engine: Engine | None = None
+    embed: Embed | None = None
+    classify: Classify | None = None
+    transcribe: Transcribe | None = None
+    transcribe_names: tuple[str, ...] = ("whisper-1",)
+
+
+@dataclass
+class Service:
+    """All that the routes share."""
+
+    parts: Parts
+    settings: Settings
+    door: Door
+    metrics: Metrics
+    turn: SingleFile
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def engine(self) -> Engine:
+        if self.parts.engine is None:
+            raise invalid("this run does not converse; ask /v1/classify", "model", "unsupported_model")
+        return self.parts.engine
+
+    def check_model(self, name: str, names: tuple[str, ...] | None = None) -> None:
+        """Refuse a model that is not served."""
+        if name not in (names or (self.settings.name,)):
+            raise invalid("there is no such model here; see /v1/models", "model", "model_not_found", status=404)
