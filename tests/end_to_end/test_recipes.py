@@ -19,7 +19,12 @@ from tests.small_data import COLOURS, mixed_table, picture
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-REAL = {"emoji", "emoji-ask", "emoji-dialogue", "spoken-digits"}  # bundled data; the others are a user's own and are made here
+REAL = {
+    "emoji",
+    "emoji-ask",
+    "emoji-dialogue",
+    "spoken-digits",
+}  # bundled data; the others are a user's own and are made here
 LAST = {"model.fusion.from_layer": 2, "training.max_steps": 2, "training.workers": 0, "data.max_rows": 60}
 
 
