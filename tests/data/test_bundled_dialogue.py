@@ -139,6 +139,8 @@ def test_the_table(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     source, schema = table(path, tmp_path / "cache", monkeypatch)
     assert len(source) == 110 and schema.messages == "messages" and schema.task == "generate"
     assert (schema.group, schema.split) == ("concept", "split")
+    named = infer_schema(source, DataRecipe(source="emoji-dialogue", split={"column": "split"}))  # type: ignore[arg-type]
+    assert (named.group, named.split) == ("concept", "split")  # intervals are drawn over sets of concepts all the same
     assert {"kind", "asked", "needs_history", "snr", "voice"} <= set(schema.by) and schema.inputs == {}
     rows = source.table.to_pylist()
     assert Counter(row["split"] for row in rows) == COUNTS

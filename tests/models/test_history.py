@@ -55,6 +55,11 @@ def test_the_last_exchange_stays_however_long_and_system_turns_stay_where_they_a
     assert newest([TALK[0], TALK[1]], size, 0, 0) == [TALK[0], TALK[1]]
 
 
+def test_words_before_any_question_are_the_first_to_go() -> None:
+    greeted = [turn("assistant", "good day to you"), *TALK[1:3]]
+    assert newest(greeted, size, 8, None) == greeted and newest(greeted, size, 7, None) == TALK[1:3]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["system", "user", "assistant"]), st.integers(0, 5), st.booleans()), max_size=12

@@ -147,9 +147,8 @@ def _chat(column: str, columns: list[str], task: str, source: Source, data: Data
     if task == "classify":
         raise DataError("chat logs are answered, not classified", where=source.name, mend="set task: generate")
     split = data.split.column or _given_split(source, data)
-    group = data.split.group_by or (
-        None if data.split.column or data.split.by_time else source.defaults.get("group_by")
-    )
+    own = not data.split.by_time and data.split.column in (None, source.defaults.get("split"))
+    group = data.split.group_by or (source.defaults.get("group_by") if own else None)
     told = {name: kind for name, kind in (data.inputs or {}).items() if name != column}
     for name, kind in told.items():
         require(name, columns, "data.inputs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from sensorium.data.messages import MediaPart, Message, TextPart
@@ -26,20 +27,19 @@ def newest(messages: Sequence[Message], size: Callable[[Message], Size], text: i
     sizes = [size(message) for message in messages]
     others = [i for i, message in enumerate(messages) if message.role != "system"]
     starts = [i for i in others if messages[i].role == "user"]
-    if len(starts) < 2:
+    if not starts:
         return list(messages)
     kept = [sizes[i] for i in range(len(messages)) if i not in others]
     words, places = sum(words for words, _ in kept), sum(words + media for words, media in kept)
-    first, ends = starts[-1], [*starts[1:], len(messages)]
-    for start, end in reversed(list(zip(starts, ends, strict=True))):
+    edges = sorted({others[0], *starts, len(messages)})  # an assistant may have spoken before any user
+    first = starts[-1]
+    for start, end in reversed(list(pairwise(edges))):
         stretch = [sizes[i] for i in others if start <= i < end]
         words += sum(words for words, _ in stretch)
         places += sum(words + media for words, media in stretch)
         if start != starts[-1] and (words > text or (whole is not None and places > whole)):
             break
         first = start
-    if first == starts[0]:
-        return list(messages)
     return [message for i, message in enumerate(messages) if message.role == "system" or i >= first]
 
 
