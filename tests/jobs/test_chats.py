@@ -19,9 +19,10 @@ from sensorium.jobs.features import encoder_features, row_summary, summaries, tr
 from sensorium.jobs.feed import Feed
 from sensorium.jobs.inspect import show_example
 from sensorium.jobs.job import build_task
-from sensorium.jobs.parts import build, fit_projectors
+from sensorium.jobs.parts import build
 from sensorium.jobs.prepare import described, prepare
 from sensorium.models import recogniser as recognising
+from sensorium.models.initialise import fit_projectors
 from sensorium.models.recogniser import FOLDER
 from sensorium.recipe import Recipe
 from sensorium.training.progress import make_progress
