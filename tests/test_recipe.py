@@ -111,6 +111,8 @@ def test_an_override_that_is_none_shows_how(override: str) -> None:
         ({**SMALL, "zzz": 1}, r"unknown key zzz; known keys: task, data"),
         ({}, r"data is missing; add data: …"),
         ({"data": {}}, r"data.source is missing"),
+        ({"data": {"source": " "}}, r"data.source: names nothing"),
+        ({"data": {"source": ["a.csv", ""]}}, r"data.source: names nothing"),
         ({"data": "t.csv"}, r"data: .*dictionary"),
         ({**SMALL, "task": "clasify"}, r"task: .*'classify'.*\(given: \"clasify\"\)"),
         ({**SMALL, "training": {"epochs": 0}}, r"training.epochs: .*greater than 0 \(given: 0\)"),
