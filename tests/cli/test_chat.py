@@ -188,6 +188,12 @@ main(["chat", "runs/x"])
 """
 
 
+def _on_a_terminal_of_its_own() -> None:
+    """So that Ctrl-C is for this process, which heeds it even where the tests run in the background of a shell."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Terminal:
     """A process on a terminal of 80 columns; ``seen`` is what it wrote and nobody has looked at yet."""
 
@@ -203,7 +209,7 @@ class Terminal:
             env=environment,
             cwd=ROOT,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is for this process
+            preexec_fn=_on_a_terminal_of_its_own,
         )
         os.close(slave)
         self.seen = ""
