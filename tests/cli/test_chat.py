@@ -250,7 +250,9 @@ def test_a_terminal_is_talked_with_and_left(terminal: Terminal) -> None:
     terminal.type("\x03")  # Ctrl-C
     terminal.until("(stopped)")
     terminal.until("you> ")
-    terminal.type("half a quest\x03")
+    terminal.type("half a quest")
+    terminal.until("half a quest")  # it is being read
+    terminal.type("\x03")
     terminal.until("(Ctrl-D leaves)")
     terminal.until("you> ")
     terminal.type("hello\n")

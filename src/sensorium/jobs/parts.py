@@ -180,7 +180,9 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
     if schema.task == "classify" and not schema.classes:
         numbers = np.fromiter(prepared.chunks(str(schema.target), prepared.splits.train), dtype=np.float64)
         settings.target_mean, settings.target_scale = float(numbers.mean()), float(numbers.std() or 1.0)
-    settings.context = getattr(AutoConfig.from_pretrained(folders["backbone"]), "max_position_embeddings", None)
+    with opening("backbone", recipe.model.backbone):
+        gpt = AutoConfig.from_pretrained(folders["backbone"], trust_remote_code=False)
+    settings.context = getattr(gpt, "max_position_embeddings", None)
     tokenizer = open_tokenizer(folders["backbone"], "backbone")
     words = open_tokenizer(folders["text"], "text") if "text" in folders else None
     recogniser = open_recogniser(recipe) if settings.speech != "features" else None
