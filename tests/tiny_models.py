@@ -110,11 +110,16 @@ def model_of(
         **config,
     )
     model = MultimodalGPT(made, adapt_backbone(backbone, method), encoders).eval()
+    stir(model, 0.3)
+    return model
+
+
+def stir(model: torch.nn.Module, std: float) -> None:
+    """Open the gates and move adapters away from zero, so that every part of the model shows in its answers."""
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if "lora_B" in name or name.endswith("gate"):
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model
+            torch.nn.init.normal_(parameter, std=std)
 
 
 def sources_of(processor: Processor, gpt: str = "llama") -> dict[str, Path]:

@@ -27,7 +27,7 @@ from sensorium.models.recogniser import FOLDER
 from sensorium.recipe import Recipe
 from sensorium.training.progress import make_progress
 from tests.small_data import COLOURS, picture, tone
-from tests.tiny_models import part
+from tests.tiny_models import part, stir
 
 QUIET = make_progress(quiet=True)
 
@@ -103,11 +103,7 @@ def test_answers_are_the_same_with_and_without_caches(
     prepared = prepare(recipe, QUIET)
     recipe = described(recipe, prepared.schema)
     parts = build(recipe, prepared)
-    torch.manual_seed(1)
-    for name, parameter in parts.model.named_parameters():
-        if "lora_B" in name or name.endswith("gate"):
-            torch.nn.init.normal_(parameter, std=0.3)
-    parts.model.eval()
+    stir(parts.model, 0.3)
     rows = np.arange(len(prepared.source))
     plain, cached = (Feed(prepared.rows, parts.processor, 4) for _ in range(2))
     # half of the chats are known beforehand, the others come as strangers

@@ -21,7 +21,7 @@ from sensorium.models.multimodal_gpt import GPT
 from sensorium.recipe import Recipe
 from sensorium.training.progress import make_progress
 from tests.small_data import mixed_table, questions_table
-from tests.tiny_models import part
+from tests.tiny_models import part, stir
 
 QUIET = make_progress(quiet=True)
 
@@ -62,10 +62,7 @@ def made(table: tuple[Path, str], **settings: Any) -> tuple[Recipe, Prepared, Pa
     prepared = prepare(recipe, QUIET)
     recipe = described(recipe, prepared.schema)
     parts = build(recipe, prepared)
-    torch.manual_seed(1)
-    for name, parameter in parts.model.named_parameters():
-        if "lora_B" in name or name.endswith("gate"):
-            torch.nn.init.normal_(parameter, std=0.3)
+    stir(parts.model, 0.3)
     return recipe, prepared, parts
 
 

@@ -11,6 +11,7 @@ from sensorium.data.collate import MediaItem, Sequence
 from sensorium.models.backbone import adapt_backbone
 from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
 from sensorium.recipe import AdaptRecipe, FusionRecipe
+from tests.tiny_models import stir
 
 WIDTH, DEPTH, VOCABULARY, FEATURES = 32, 4, 50, 8
 
@@ -62,10 +63,7 @@ def tiny_model(
         backbone_layers=DEPTH,
     )
     model = MultimodalGPT(config, backbone, {"image": NoEncoder()}).eval()
-    torch.manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name or name.endswith("gate"):
-            torch.nn.init.normal_(parameter, std=0.5)
+    stir(model, 0.5)
     return model
 
 
