@@ -68,7 +68,12 @@ class BatchPlan:
             )
         self.batch_size, self.micro_batch_size, self.seed = batch_size, micro_batch_size, seed
         units, per_step = len(self.lengths), batch_size // micro_batch_size
-        self.per_step = max(k for k in range(1, min(per_step, units) + 1) if per_step % k == 0)
+        # Fewer units than micro-batches: a divisor of what was asked, which processes share as well, where it leaves the
+        # micro-batches at most twice their size; else as many as the size asks for.
+        shared = max(k for k in range(1, min(per_step, units) + 1) if per_step % k == 0)
+        self.per_step = (
+            shared if units >= per_step or units <= 2 * micro_batch_size * shared else -(-units // micro_batch_size)
+        )
         full, rest = divmod(units, batch_size)
         if 0 < rest < self.per_step and full:  # too few for every process: the last full step takes them in
             full, rest = full - 1, rest + batch_size
