@@ -6,7 +6,7 @@
 
 Both sides have the same pretrained parts, rows, split, features, bf16 weights and chat template. The peer runs twice:
 with the libraries' defaults, and tuned by hand. Each run is a process of its own with an empty cache (assets apart), so
-that features, trunk and Sensorium's look at the machine are on the clock. Validation loss is measured on the same rows by
+that features, trunk and Sensorium's look at the machine are on the clock; steps are timed over the user's own cache. Validation loss is measured on the same rows by
 the same formula every so many rows; the clock stands still meanwhile, on both sides.
 """
 
@@ -132,22 +132,29 @@ def peer_steps(epochs: float, max_minutes: float | None, pace: dict[str, Any], b
 
 
 def in_process(task: dict[str, Any]) -> dict[str, Any]:
-    """Do a task in a process of its own, with an empty cache beside the assets."""
-    from sensorium import assets
-
+    """Do a task in a process of its own; a whole job finds an empty cache beside the assets."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sensorium-speed-") as folder:
         root = Path(folder)
-        for name in ("smollm2-135m-instruct", "efficientnet-lite0", "emoji"):
-            assets.locate(name)
-        (root / "cache").mkdir()
-        (root / "cache" / "assets").symlink_to(assets.cache_root() / "assets")
-        environment = {**os.environ, "SENSORIUM_CACHE": str(root / "cache")}
+        environment = dict(os.environ)
+        if task["what"].endswith("_job"):
+            environment["SENSORIUM_CACHE"] = str(cache_of_assets_alone(root / "cache"))
         told = json.dumps({**task, "folder": str(root / "run"), "out": str(root / "out.json")})
         command = [sys.executable, "-m", "benchmarks.training_speed", "--one", told]
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
         found: dict[str, Any] = json.loads((root / "out.json").read_text(encoding="utf-8"))
     return found | {"process_seconds": time.monotonic() - began}
+
+
+def cache_of_assets_alone(cache: Path) -> Path:
+    """A new cache folder in which the assets are linked and nothing else is known."""
+    from sensorium import assets
+
+    for name in ("smollm2-135m-instruct", "efficientnet-lite0", "emoji"):
+        assets.locate(name)
+    cache.mkdir()
+    (cache / "assets").symlink_to(assets.cache_root() / "assets")
+    return cache
 
 
 def work(task: dict[str, Any]) -> None:
