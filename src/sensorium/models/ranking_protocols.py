@@ -12,7 +12,7 @@ from sensorium.data.interactions import Histories
 class Ranker(Protocol):
     """Scores are ``user_vectors(histories) @ item_vectors().T + item_bias()``."""
 
-    def item_vectors(self) -> Tensor:
+    def item_vectors(self, without: frozenset[str] = frozenset()) -> Tensor:
         """(items, width) fp32, of all items of the catalogue, in evaluation mode."""
         ...
 
