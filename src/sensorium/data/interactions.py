@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ class Entities:
         inputs: column: type (text, image, audio, number, category, time, place).
         cells: column: one cell an entity, None where it is missing or the entity has no row.
         has_row: (entities,) bool.
+        root: the folder that paths in cells of pictures and sounds may point into (``read_media``'s second argument).
     """
 
     names: list[str]
     inputs: dict[str, str] = field(default_factory=dict)
     cells: dict[str, Sequence[Any]] = field(default_factory=dict)
     has_row: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    root: Path | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -105,6 +108,7 @@ class InteractionSplits:
             test also the validation ones.
         cold: (items,) bool: items that no training interaction holds, by design of the split.
         method: in words, for the report.
+        rolling: a case's history also holds the user's earlier cases (by_time), as it would in use.
     """
 
     train: np.ndarray
@@ -112,3 +116,4 @@ class InteractionSplits:
     test: np.ndarray
     cold: np.ndarray
     method: str
+    rolling: bool = False
