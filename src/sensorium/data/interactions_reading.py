@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ def open_interactions(
         sources, own = BUNDLED_INTERACTIONS[data.source](Path(cache))
         recipe = own.model_copy(update={name: getattr(recipe, name) for name in recipe.model_fields_set})
     else:
+        _refuse_unknown(data.source, sorted(BUNDLED_INTERACTIONS))
         sources = _open_files(data, recipe, Path(cache))
     inter, report = assemble(
         sources, recipe, time.time() if now is None else now, data.bad_rows == "stop", data.max_rows
@@ -203,6 +205,14 @@ def _reasons(report: InteractionReport) -> str:
 
 
 # -- files -----------------------------------------------------------------------------------------
+
+
+def _refuse_unknown(source: str | list[str], bundled: list[str]) -> None:
+    """Raise a DataError where a plain name is neither a file nor a bundled data set."""
+    if isinstance(source, str) and not any(c in source for c in "/\\*?[") and not Path(source).exists():
+        near = difflib.get_close_matches(source, bundled, n=1)
+        mend = f"did you mean {near[0]}?" if near else f"check the path; bundled interactions: {', '.join(bundled)}"
+        raise DataError("no such file", where=f"data.source {source}", mend=mend)
 
 
 def _open_files(data: DataRecipe, recipe: InteractionsRecipe, cache: Path) -> InteractionSources:
