@@ -254,7 +254,7 @@ def test_nothing_left_says_why(tmp_path):
 
 
 def test_an_unknown_name_is_told_the_near_one(tmp_path):
-    with pytest.raises(DataError, match="did you mean movielens-100k?"):
+    with pytest.raises(DataError, match="did you mean movielens-100k"):
         open_interactions(DataRecipe(source="movielens-10k"), tmp_path, NOW)
 
 

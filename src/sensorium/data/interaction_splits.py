@@ -1,6 +1,6 @@
 """Which interactions train and which are asked for, and what was known of a user before each case.
 
-Everything is ordered by (user, time, order of the file), as RecBole orders it: ties in time keep the file's order.
+Everything is ordered by (user, time, order of the file): ties in time keep the file's order, as in RecBole.
 """
 
 from __future__ import annotations
