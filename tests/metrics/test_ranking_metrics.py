@@ -85,7 +85,7 @@ def test_a_score_that_is_no_number_is_refused():
 
 @pytest.mark.parametrize("excluded", [np.zeros((1, 3), bool), [np.array([1])] * 3])
 def test_an_exclusion_of_another_shape_is_refused(excluded):
-    with pytest.raises(ValueError, match="does not fit|do not fit"):
+    with pytest.raises(ValueError, match="not fit"):
         ranking.ranks_of(np.zeros((2, 3)), np.array([0, 1]), excluded)
 
 

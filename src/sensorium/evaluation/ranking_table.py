@@ -72,8 +72,11 @@ def ranking_metrics(
     """
     _check(cases)
     systems = {name if name in ("after", "before") else f"baseline {name}": _lists(cases, name) for name in cases.ranks}
+    whole = measured(systems, seed, n_resamples)
+    for key in ("baselines", "against"):  # the strongest first: it is the one that matters
+        whole[key] = {name: whole[key][name] for name in _strongest_first(whole["baselines"])}
     return {
-        **measured(systems, seed, n_resamples),
+        **whole,
         "by": by_group(systems, seed, n_resamples),
         "split": split,
         "rows": len(cases),
@@ -87,8 +90,7 @@ def ranking_metrics(
 
 def best_baseline(metrics: dict[str, Any]) -> str | None:
     """The baseline that is ahead in the primary metric, or None where there is none."""
-    found = {name: part[metrics["primary"]]["value"] for name, part in metrics.get("baselines", {}).items()}
-    return max(found, key=found.__getitem__) if found else None
+    return next(iter(_strongest_first(metrics.get("baselines", {}))), None)
 
 
 def activity(known: np.ndarray, names: Sequence[str] = ("little", "medium", "much")) -> list[str]:
@@ -154,6 +156,10 @@ def _lists(cases: RankingMeasured, name: str) -> Lists:
         np.asarray(cases.popularity),
         cases.content,
     )
+
+
+def _strongest_first(baselines: dict[str, Any]) -> list[str]:
+    return sorted(baselines, key=lambda name: -baselines[name][PRIMARY["ranking"]]["value"])
 
 
 def _check(cases: RankingMeasured) -> None:

@@ -13,12 +13,12 @@ class Metric:
     """What a metric's name means.
 
     ``unit``: "share" lies in 0 … 1 and is shown in %; "points" lies in 0 … 100; "target" is in the target's own
-    unit; "nats" are natural-log units; "plain" has none.
+    unit; "nats" are natural-log units; "count" counts things; "plain" has none.
     """
 
     label: str
     higher_is_better: bool
-    unit: Literal["share", "points", "target", "nats", "plain"]
+    unit: Literal["share", "points", "target", "nats", "count", "plain"]
     meaning: str
 
 
@@ -57,7 +57,7 @@ METRICS: dict[str, Metric] = {
     "diversity": Metric("diversity", True, "plain", "1 minus the mean cosine of the contents of a list's items"),
     "novelty": Metric("novelty", True, "plain", "mean bits of surprise: -log2 of an item's share of interactions"),
     "gini": Metric("Gini", False, "plain", "how unequally items are recommended; 0: all alike"),
-    "average_popularity": Metric("mean popularity", False, "plain", "training interactions of a recommended item"),
+    "average_popularity": Metric("mean popularity", False, "count", "training interactions of a recommended item"),
 }
 
 PRIMARY: dict[str, str] = {"category": "accuracy", "number": "mae", "text": "exact_match", "ranking": "ndcg@10"}
