@@ -18,7 +18,7 @@ from sensorium.recipe import RecommenderRecipe
 
 MOST_ITEMS = 10_000  # two matrices of that size squared are held while they are fitted
 DECAYS, RIDGES = (0.8, 0.9, 0.95), (30.0, 100.0, 300.0, 1000.0)
-WEIGHTS = (1.0, 3.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+WEIGHTS = (1.0, 3.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 1000.0, 3000.0)
 CASES = 2000  # validation cases to choose on, at the most
 
 
