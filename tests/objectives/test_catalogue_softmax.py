@@ -41,7 +41,7 @@ def test_the_sampled_partition_function_is_the_full_one_in_expectation() -> None
     target, chances, draws = 2, np.arange(1, 12) / 66, 5
     scores = (users @ items.T)[0].detach().double().numpy()
     found = []
-    for _ in range(20_000):
+    for _ in range(2_000):
         drawn = np.append(rng.choice(11, draws, p=chances), target)
         candidates, counts = np.unique(drawn, return_counts=True)
         weights = log_weights_of(torch.from_numpy(counts), torch.from_numpy(draws * chances[candidates]))

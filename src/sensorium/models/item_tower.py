@@ -42,8 +42,13 @@ class Part(nn.Module):
         self.register_buffer("values", torch.zeros(shape, dtype=kind))
         self.register_buffer("present", torch.zeros(shape[0], dtype=torch.bool))
         self.project: nn.Module = nn.Linear(shape[1], width) if size is None else nn.Embedding(size, width)
-        spread = SIZE if size is not None else SIZE * shape[1] ** -0.5  # of standardised features, as large as others
+        # Adam moves each weight by the learning rate: features are made small, or one step over hundreds of them would
+        # move a projected vector hundreds of times as far as an identity.
+        self.scale = 1.0 if size is not None else shape[1] ** -0.75
+        spread = SIZE if size is not None else SIZE * shape[1] ** 0.25
         nn.init.normal_(self.project.weight, std=spread)  # type: ignore[arg-type]
+        if isinstance(self.project, nn.Linear):
+            nn.init.zeros_(self.project.bias)
         self.missing = nn.Parameter(torch.randn(width) * SIZE)
 
     def fill(self, content: Content) -> None:
@@ -53,7 +58,9 @@ class Part(nn.Module):
     def forward(self, items: Tensor, withheld: bool) -> tuple[Tensor, Tensor]:
         """(n,) items -> vectors (n, width), present (n,)."""
         present = self.present[items] & (not withheld)
-        return torch.where(present[:, None], self.project(self.values[items]), self.missing), present
+        values = self.values[items]
+        told = self.project(values if values.dim() == 1 else values * self.scale)
+        return torch.where(present[:, None], told, self.missing), present
 
 
 class ItemTower(nn.Module):

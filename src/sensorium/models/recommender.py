@@ -88,8 +88,10 @@ class Sequences:
 
     @classmethod
     def of(cls, histories: Histories, device: torch.device | str = "cpu") -> Sequences:
-        """Tensors of ``histories``."""
-        arrays = (histories.items, histories.gaps, histories.ratings, histories.users)
+        """Tensors of ``histories``, at least one step wide: where nobody has a history, it is padding."""
+        least = ((0, 0), (max(1 - histories.items.shape[1], 0), 0))
+        items = np.pad(histories.items, least, constant_values=-1)
+        arrays = (items, np.pad(histories.gaps, least), np.pad(histories.ratings, least), histories.users)
         return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
 
 
@@ -136,7 +138,9 @@ class Recommender(PreTrainedModel):
                 n_head=config.heads,
                 embd_pdrop=config.dropout,
                 resid_pdrop=config.dropout,
-                attn_pdrop=config.dropout,
+                attn_pdrop=0.0,  # with it, attention on CPU falls back to its slow form
+                bos_token_id=None,
+                eos_token_id=None,
                 use_cache=False,
             )
         )
