@@ -178,6 +178,20 @@ def test_items_without_row_untouched_and_repeated(tmp_path):
     }
 
 
+def test_pictures_that_cannot_be_read_are_missing_and_told(tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "x.png").write_bytes((SHOP / "pictures" / "p01.png").read_bytes())
+    (tmp_path / "secret.png").write_bytes(b"not yours")
+    (tmp_path / "shop" / "items.csv").write_text("item_id,picture\nx,x.png\ny,gone.png\nz,../secret.png\nw,\n")
+    lines = "a,x,1,\na,y,2,\na,z,3,\na,w,4,\n"
+    told = EntityTable(source="items.csv", inputs={"picture": "image"})
+    recipe = recipe_of(tmp_path / "shop", lines, items=told)
+    inter, report = open_interactions(recipe, tmp_path / "cache", NOW)
+    assert inter.items.cells["picture"] == ["x.png", None, None, None]
+    assert report.findings == {"item_media_unreadable": 2} and inter.items.has_row.all()
+    assert "gone.png" in report.lines()[-1]
+
+
 def test_the_knowledge_graph_and_its_links(tmp_path):
     (tmp_path / "kg.csv").write_text("head,relation,tail\nm1,by,ann\nm2,by,ann\nann,from,rome\nm1,,x\n")
     (tmp_path / "link.csv").write_text("item,entity\nx,m1\ny,m2\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -12,10 +13,12 @@ import pyarrow as pa
 from sensorium.data.inference import tell
 from sensorium.data.interaction_checks import InteractionReport, read_ids
 from sensorium.data.interactions import Entities
+from sensorium.data.media import read_media
 from sensorium.data.readers import MEDIA
 from sensorium.data.rows import CONVERT
 from sensorium.data.schema import check_type, require
 from sensorium.data.tables import Source
+from sensorium.errors import MediaError
 from sensorium.recipe import ColumnType
 
 
@@ -87,10 +90,11 @@ def join_entities(
     types = _types(source, key, inputs, where)
     cells: dict[str, Sequence[Any]] = {}
     for name, kind in types.items():
-        column = source.table.column(name)
-        lazy = EntityCells(column, rows, CONVERT[kind])
-        # pictures and sounds stay in the file; other cells are small
-        cells[name] = lazy if column.type == MEDIA else _in_memory(lazy)
+        lazy = EntityCells(source.table.column(name), rows, CONVERT[kind])
+        # pictures and sounds that lie in the table stay in its file; other cells are small
+        cells[name] = lazy if lazy.column.type == MEDIA else _in_memory(lazy)
+        if kind in ("image", "audio"):
+            cells[name] = _readable(cells[name], source.root, noun, report)
     return Entities([*names, *others], types, cells, rows >= 0, source.root)
 
 
@@ -120,3 +124,21 @@ def _types(source: Source, key: str, inputs: dict[str, ColumnType] | None, where
 def _in_memory(cells: EntityCells) -> list[Any]:
     values = cells.column.take(pa.array(np.maximum(cells.rows, 0))).to_pylist()
     return [cells.convert(value) if row >= 0 else None for value, row in zip(values, cells.rows.tolist(), strict=True)]
+
+
+def _readable(cells: Sequence[Any], root: Path | None, noun: str, report: InteractionReport) -> Sequence[Any]:
+    """The cells, None in place of paths of files that cannot be read; bytes in the table are there already."""
+    if isinstance(cells, EntityCells):
+        return cells
+    kept, first = list(cells), ""
+    for place, cell in enumerate(cells):
+        try:
+            if cell is not None:
+                read_media(cell, root)
+        except MediaError as error:
+            kept[place], first = None, first or str(error)
+    lost = sum(cell is not None for cell in cells) - sum(cell is not None for cell in kept)
+    first = first.replace("{", "(").replace("}", ")")
+    line = f"{{n}} pictures or sounds of {noun}s cannot be read: taken as missing (the first: {first})"
+    report.add(f"{noun}_media_unreadable", lost, line)
+    return kept
