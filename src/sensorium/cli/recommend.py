@@ -38,13 +38,13 @@ def recommend(
     """
     if sum(given is not None for given in (user, history, out)) != 1:
         raise SensoriumError("say for whom", mend="give one of --user, --history and --out")
+    if out is not None and not out.lower().endswith(".parquet"):
+        raise SensoriumError("unknown kind of file", where=f"--out {out}", mend="end its name in .parquet")
     with one_json_object(as_json) as emit:
         from sensorium.jobs.recommend import OpenedRecommender
 
         opened = OpenedRecommender(run)
         if out is not None:
-            if not out.lower().endswith(".parquet"):
-                raise SensoriumError("unknown kind of file", where=f"--out {out}", mend="end its name in .parquet")
             count = opened.write(out, top)
             emit({"users": count, "out": out})
             if not as_json:

@@ -22,10 +22,11 @@ from sensorium.data.interactions import Histories, Interactions, InteractionSpli
 from sensorium.data.interactions_reading import open_interactions
 from sensorium.errors import RecipeError
 from sensorium.evaluation import ranking_baselines as baselines
+from sensorium.evaluation.ranking_report import write_ranking_report
 from sensorium.evaluation.ranking_table import LIST, RankingMeasured, activity, ranking_metrics
-from sensorium.evaluation.report import ReportInputs, report
 from sensorium.jobs.catalogue import save_catalogue
 from sensorium.jobs.item_features import item_contents, user_attributes
+from sensorium.jobs.ranking_page import people
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.transitions import GptAlone, TransitionsAlone, choose_transitions
 from sensorium.metrics.ranking import NEVER, accuracy_at, ranks_of
@@ -34,6 +35,7 @@ from sensorium.models.ranking_protocols import Ranker
 from sensorium.models.recommender import Recommender, RecommenderConfig
 from sensorium.recipe import InteractionsRecipe, Recipe, RecommenderRecipe
 from sensorium.run import Run, replace_folder, write_atomic, write_json
+from sensorium.tasks.ranking_rules import check_rules
 from sensorium.tasks.recommend import Recommend, Windows
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
 from sensorium.training.checkpoint import Checkpoints
@@ -82,6 +84,8 @@ def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) ->
     recipe = described(recipe)
     accelerator = make_accelerator(say=progress)
     shop = open_shop(recipe)
+    if recipe.recommender is not None:
+        check_rules(recipe.recommender.rules, shop.inter.items.cells, shop.inter.users.cells)
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
         _work(Run(folder), recipe, shop, accelerator, make_progress(quiet=True))
@@ -210,7 +214,7 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         write_json(run.folder / "history.json", history.to_dict() | {"transitions": chosen})
         run.finish("trained", seconds=history.seconds)
     else:
-        model = Recommender.from_pretrained(run.model).eval()
+        model = Recommender.open(run.model)
     run.log(f"test split read: after training, {len(test)} cases")
     answers["after"] = rank(model, test, targets, asked.exclude_seen)
     if model.config.transitions:  # what each of the two reaches without the other
@@ -218,23 +222,24 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
             answers[name] = rank(part, test, targets, asked.exclude_seen)
     if not run.done("measured_after"):
         run.finish("measured_after", rows=len(test))
-    metrics = _metrics(recipe, shop, model, answers, test)
+    cases, notes = _measured(recipe, shop, model, answers, test)
+    metrics = ranking_metrics(cases, seed=recipe.training.seed, n_resamples=recipe.evaluation.bootstrap, notes=notes)
     write_json(run.folder / "metrics.json", metrics)
     write_atomic(run.folder / "predictions.parquet", _table(shop, answers))
     seconds = time.monotonic() - began
     trained = run.read_json("history.json")
-    page = report(
-        ReportInputs(
-            title=run.folder.name,
-            recipe_yaml=recipe.dump(),
-            metrics=metrics,
-            history=trained,
-            data_report={"rows": len(inter)},
-            environment=run.read_json("environment.json"),
-            timings={"training seconds": trained["seconds"], "whole job seconds": seconds},
-        )
+    write_ranking_report(
+        run.report,
+        cases,
+        metrics,
+        trained,
+        title=run.folder.name,
+        recipe_yaml=recipe.dump(),
+        people=people(inter, cases, test),
+        data_report={"rows": len(inter)},
+        environment=run.read_json("environment.json"),
+        timings={"training seconds": trained["seconds"], "whole job seconds": seconds},
     )
-    write_atomic(run.report, page)
     run.finish("reported", seconds=seconds)
     Checkpoints(run.checkpoints).clear()
     accelerator.wait_for_everyone()
@@ -303,10 +308,10 @@ def _save(run: Run, model: Recommender, shop: Shop) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _metrics(
+def _measured(
     recipe: Recipe, shop: Shop, model: Recommender, answers: dict[str, Ranked], test: Histories
-) -> dict[str, Any]:
-    """``metrics.json``: before, after, and what simpler methods reach on the same cases."""
+) -> tuple[RankingMeasured, list[str]]:
+    """The model, the one before and what simpler methods reach on the same cases; and what was chosen for those."""
     inter, splits, asked = shop.inter, shop.splits, recipe.recommender
     assert asked is not None
     targets, ranks, tops = inter.item[splits.test], {}, {}
@@ -332,20 +337,16 @@ def _metrics(
             ranks[name] = np.where(ranks[name] == NEVER, NEVER, ranks_of(scores, targets))
             tops[name] = np.argsort(-scores, axis=1, kind="stable")[:, :LIST]
             notes.append(method.note(name))
-    return ranking_metrics(
-        RankingMeasured(
-            ranks=ranks,
-            top=tops,
-            users=inter.user[splits.test],
-            targets=targets,
-            groups=_groups(shop, test),
-            popularity=shop.popularity,
-            content=content,
-        ),
-        seed=recipe.training.seed,
-        n_resamples=recipe.evaluation.bootstrap,
-        notes=notes,
+    cases = RankingMeasured(
+        ranks=ranks,
+        top=tops,
+        users=inter.user[splits.test],
+        targets=targets,
+        groups=_groups(shop, test),
+        popularity=shop.popularity,
+        content=content,
     )
+    return cases, notes
 
 
 def _content(model: Recommender) -> np.ndarray | None:

@@ -32,9 +32,7 @@ ENCODED_TOGETHER = 32
 LEAST_SPREAD = 1e-3
 
 
-def item_contents(
-    items: Entities, known: np.ndarray, recipe: Recipe, progress: Any
-) -> dict[str, Content]:
+def item_contents(items: Entities, known: np.ndarray, recipe: Recipe, progress: Any) -> dict[str, Content]:
     """The inputs of the items that the recipe uses: name: fixed features or ids.
 
     Args:

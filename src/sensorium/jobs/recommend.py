@@ -62,7 +62,7 @@ class OpenedRecommender:
         if not self.run.done("trained"):
             raise RunError("the run is not trained", where=str(run), mend="run sensorium fit again: it goes on")
         self.recipe: RecommenderRecipe = recipe.recommender
-        self.model: Recommender = Recommender.from_pretrained(self.run.model).eval()
+        self.model: Recommender = Recommender.open(self.run.model)
         self.catalogue = pq.read_table(self.run.model / ITEMS).to_pydict()
         self.users = pq.read_table(self.run.model / USERS)
         self.names: list[str] = self.catalogue["item"]

@@ -7,15 +7,21 @@ interaction read: what a prefix of a history predicts in training is what the mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from sensorium.data.interactions import Histories
+from sensorium.errors import RunError, first_line
 from sensorium.models.item_tower import SIZE, Content, ItemTower
 from sensorium.models.transitions import decayed
 
@@ -164,6 +170,23 @@ class Recommender(PreTrainedModel):
         self.user_numbers.copy_(numbers)
         self.user_categories.copy_(categories)
 
+    # -- on disk -----------------------------------------------------------------------------------
+
+    def save_pretrained(self, save_directory: Any, **more: Any) -> None:  # type: ignore[override]
+        """As every ``PreTrainedModel``, without a bar of its own."""
+        with without_bars():
+            super().save_pretrained(save_directory, **more)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Recommender:
+        """A saved model, in evaluation mode. RunError where it cannot be read."""
+        try:
+            with without_bars():
+                return cls.from_pretrained(folder).eval()
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            mend = "fit again with --fresh"
+            raise RunError(f"the model cannot be read ({first_line(error)})", where=str(folder), mend=mend) from None
+
     # -- training ----------------------------------------------------------------------------------
 
     def forward(
@@ -252,6 +275,18 @@ class Recommender(PreTrainedModel):
     def _alone(self, without: frozenset[str]) -> bool:
         """Whether the GPT scores without transitions."""
         return not self.config.transitions or "transitions" in without
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers' own progress bars are off meanwhile: such small models need none."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _gap_bucket(gaps: Tensor) -> Tensor:
