@@ -23,6 +23,8 @@ REAL = {
     "emoji",
     "emoji-ask",
     "emoji-dialogue",
+    "emoji-taste",
+    "movielens-100k",
     "spoken-digits",
 }  # bundled data; the others are a user's own and are made here
 LAST = {"model.fusion.from_layer": 2, "training.max_steps": 2, "training.workers": 0, "data.max_rows": 60}
@@ -60,10 +62,11 @@ def small(recipe: Recipe, parts: dict[str, Path]) -> dict[str, object]:
     return found
 
 
-def test_there_are_six_recipes() -> None:
+def test_there_are_eight_recipes() -> None:
     """A new one is run by the test below by itself; say here that it was meant."""
     assert [path.stem for path in RECIPES] == [
-        "emoji-ask", "emoji-dialogue", "emoji-group", "photo-folder", "spoken-digits", "table-mixed",
+        "emoji-ask", "emoji-dialogue", "emoji-group", "emoji-taste", "movielens", "photo-folder", "spoken-digits",
+        "table-mixed",
     ]  # fmt: skip
 
 
