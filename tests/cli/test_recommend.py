@@ -107,6 +107,8 @@ def test_lists_of_all_users(fitted: Path, sensorium: Callable[..., Any], tmp_pat
     assert sensorium("recommend", str(fitted), "--out", "lists.parquet", "--top", "4").code == 0
     found = pq.read_table(tmp_path / "lists.parquet").to_pylist()
     assert len(found) == 24 * 4 and [row["rank"] for row in found[:4]] == [1, 2, 3, 4]
+    young = [row["item"] for row in found if row["user"] in ("u0", "u1", "u2", "u3")]
+    assert not any(int(item[1:]) % 4 == 3 for item in young)  # the rule holds here too
 
 
 def test_the_same_fit_again_is_finished(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,10 +149,11 @@ def build_recommender(shop: Shop, recipe: Recipe, progress: Any) -> Recommender:
         fusion=recipe.model.fusion.kind,
     )
     torch.manual_seed(recipe.training.seed)
-    model = Recommender(config)
+    model: Recommender = Recommender(config)
     of_item = None if graph is None else torch.from_numpy(graph.of_item)
     model.fill(contents, torch.from_numpy(known), of_item, numbers, categories)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _shapes(contents: dict[str, Content]) -> dict[str, Any]:

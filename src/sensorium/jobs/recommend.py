@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from sensorium.data.interactions import Histories
 from sensorium.errors import DataError, RunError
@@ -82,7 +84,8 @@ class OpenedRecommender:
     def history_of(self, users: Sequence[int]) -> Histories:
         """What is known of users, by their places."""
         rows = self.users.take(pa.array(list(users), pa.int64()))
-        return _padded(*(rows[name].to_pylist() for name in ("items", "gaps", "ratings")), list(users))
+        items, gaps, ratings = (rows[name].to_pylist() for name in ("items", "gaps", "ratings"))
+        return _padded(items, gaps, ratings, list(users))
 
     def history_from(self, titles: Sequence[str]) -> Histories:
         """A visitor's history from ids or titles. DataError names the near titles of one that is unknown."""
@@ -143,7 +146,7 @@ class OpenedRecommender:
         vectors = self.model.user_vectors(histories)
         excluded = histories.items if exclude_seen is None or exclude_seen else None
         asked = max(top, CANDIDATES if diversity else 0)
-        bias = self.model.item_bias() - torch_like(off, items)
+        bias = self.model.item_bias() - torch.from_numpy(off).to(items)
         places, scores = (found[0].numpy() for found in top_k(vectors, items, asked, bias, excluded))
         places, scores = places[np.isfinite(scores)], scores[np.isfinite(scores)]
         if diversity and len(places):
@@ -159,9 +162,16 @@ class OpenedRecommender:
             notes.append(f"only {len(found)} items are left to recommend")
         return Recommendations(found, notes)
 
+    def _known(self, user: int) -> dict[str, Any]:
+        return {name: self.users[column][user].as_py() for name, column in self.attributes.items()}
+
     def _penalties(self, known: Mapping[str, Any], seen: np.ndarray) -> np.ndarray:
         user = {name: [known.get(name)] for name in self.attributes}
         return penalties(self.recipe.rules, self.catalogue, user, seen, len(self.names))
+
+    def _off(self, user: int, histories: Histories, row: int, like: Tensor) -> Tensor:
+        seen = histories.items[row]
+        return torch.from_numpy(self._penalties(self._known(user), seen[seen >= 0])).to(like)
 
     def _reasons(self, histories: Histories, item: int) -> list[tuple[str, float]]:
         inputs = [*self.model.config.shapes, *(["transitions"] if self.model.config.transitions else [])]
@@ -183,30 +193,30 @@ class OpenedRecommender:
             for start in range(0, len(names), USERS_TOGETHER):
                 rows = range(start, min(start + USERS_TOGETHER, len(names)))
                 histories = self.history_of(rows)
-                places, scores = top_k(self.model.user_vectors(histories), items, top, bias, histories.items)
-                flat, k = places.flatten().tolist(), places.shape[1]
-                file.write_table(
-                    pa.table(
-                        {
-                            "user": [names[row] for row in rows for _ in range(k)],
-                            "rank": list(range(1, k + 1)) * len(rows),
-                            "item": [self.names[place] for place in flat],
-                            "title": [self.titles[place] for place in flat],
-                            "score": scores.flatten().numpy(),
-                        },
-                        schema,
-                    )
-                )
+                vectors = self.model.user_vectors(histories)
+                if self.recipe.rules:  # whose penalties are each user's own
+                    found = [
+                        top_k(
+                            vectors[i : i + 1],
+                            items,
+                            top,
+                            bias - self._off(row, histories, i, items),
+                            histories.items[i : i + 1],
+                        )
+                        for i, row in enumerate(rows)
+                    ]
+                    places, scores = (torch.cat(part) for part in zip(*found, strict=True))
+                else:
+                    places, scores = top_k(vectors, items, top, bias, histories.items)
+                left = torch.isfinite(scores)
+                ranks = torch.arange(1, places.shape[1] + 1).expand_as(places)[left].tolist()
+                flat = places[left].tolist()
+                owners = [names[rows[i]] for i in left.nonzero()[:, 0].tolist()]
+                columns = [owners, ranks, [self.names[i] for i in flat], [self.titles[i] for i in flat]]
+                file.write_table(pa.table([*columns, scores[left].numpy()], schema=schema))
                 if progress is not None:
                     progress(len(rows))
         return len(names)
-
-
-def torch_like(values: np.ndarray, other: Any) -> Any:
-    """A tensor of ``values`` of the other's type, where it is."""
-    import torch
-
-    return torch.from_numpy(values).to(other)
 
 
 def _padded(items: list[Any], gaps: list[Any], ratings: list[Any], users: list[int]) -> Histories:
