@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from sensorium.data.collate import collate
 from sensorium.data.interactions import Entities
 from sensorium.data.media import read_media
 from sensorium.data.rows import Example
-from sensorium.errors import RecipeError
+from sensorium.errors import MediaError, RecipeError
 from sensorium.jobs.loading import open_tokenizer, opening
 from sensorium.jobs.parts import image_statistics, resolve
+from sensorium.modalities import audio, image
 from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import build_encoder
 from sensorium.models.item_tower import Content
@@ -93,9 +95,12 @@ def _encoded(
     asked = getattr(recipe.model, kind) or (TEXT_ENCODER if kind == "text" else None)
     if asked is None:
         raise RecipeError(f"items have {kind} inputs", where=f"model.{kind}", mend="name an encoder for them")
-    there = [row for row in range(len(cells)) if cells[row] is not None and cells[row] != ""]
+    contents = {row: _content(cells[row], kind, root) for row in range(len(cells)) if cells[row] not in (None, "")}
+    there = [row for row, content in contents.items() if content is not None]
+    if len(there) < len(contents):
+        progress(f"{len(contents) - len(there)} items have a {name} that cannot be read: it counts as missing")
     compute, key = _encoder(name, kind, str(asked), recipe.model, cells, root)
-    hashes = [sha256_text(repr(cells[row])) for row in there]
+    hashes = [str(contents[row]) for row in there]
     with progress.task(f"features of {name}", len(set(hashes)), unit="items") as advance:
         features = cached_features(
             assets.cache_root() / "features",
@@ -115,6 +120,18 @@ def _encoded(
     if len(learnt) > 1:
         values = (values - learnt.mean(0)) / learnt.std(0).clamp(min=LEAST_SPREAD)
     return Content(values * present[:, None], present)
+
+
+def _content(cell: Any, kind: str, root: Path | None) -> str | None:
+    """A hash of what stands in a cell: of the file's bytes for media; None where they cannot be read."""
+    if kind == "text":
+        return sha256_text(str(cell))
+    try:
+        data = read_media(cell, root)
+        (image.header if kind == "image" else audio.header)(data)
+    except MediaError:
+        return None
+    return hashlib.sha256(data).hexdigest()
 
 
 def _encoder(
