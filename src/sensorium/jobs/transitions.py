@@ -27,7 +27,7 @@ def choose_transitions(
 ) -> dict[str, float]:
     """Give ``model`` the transitions that help it most on validation, if any do; what was chosen."""
     items = len(inter.items)
-    if recipe.transitions is False or (recipe.transitions == "auto" and items > MOST_ITEMS):
+    if recipe.transitions == "never" or (recipe.transitions == "auto" and items > MOST_ITEMS):
         return {}
     cases = splits.validation[:: -(-len(splits.validation) // CASES)]
     histories, targets = history_of(inter, splits, cases, recipe.history, "validation"), inter.item[cases]

@@ -89,7 +89,7 @@ class RecommenderRecipe(Part):
     ratings: bool = Field(True, description="read ratings")
     loss: Literal["full", "sampled"] = Field("full", description="softmax over all items, or over sampled ones")
     negatives: int = Field(1024, ge=1, description="sampled: items drawn a batch")
-    transitions: bool | Literal["auto"] = Field(
+    transitions: Literal["auto", "always", "never"] = Field(
         "auto", description="what follows what, in closed form, beside the GPT; auto: up to 10,000 items"
     )
     knowledge: Literal["none", "transe", "distmult"] = "none"
