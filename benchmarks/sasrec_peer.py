@@ -98,7 +98,9 @@ def main() -> None:
     split = hashlib.sha256(json.dumps({u: r["item"] for u, r in sorted(ranks.items())}).encode()).hexdigest()
     best = max(epochs, key=lambda one: one["validation_mrr10"])
     found = {"seed": args.seed, "stop": stop, "seconds": seconds, "threads": args.threads, "best": best}
-    args.out.write_text(json.dumps({**found, "split": split, "epochs": epochs, "ranks": ranks}) + "\n", encoding="utf-8")
+    args.out.write_text(
+        json.dumps({**found, "split": split, "epochs": epochs, "ranks": ranks}) + "\n", encoding="utf-8"
+    )
 
 
 def rank_targets(model: Any, test: Any, dataset: Any) -> dict[str, dict[str, Any]]:

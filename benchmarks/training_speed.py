@@ -5,9 +5,10 @@
     python -m benchmarks.training_speed --max-rows 300 --peer-epochs 1 --seeds 0 --results /tmp/x   # to try it
 
 Both sides have the same pretrained parts, rows, split, features, bf16 weights and chat template. The peer runs twice:
-with the libraries' defaults, and tuned by hand. Each run is a process of its own with an empty cache (assets apart), so
-that features, trunk and Sensorium's look at the machine are on the clock; steps are timed over the user's own cache. Validation loss is measured on the same rows by
-the same formula every so many rows; the clock stands still meanwhile, on both sides.
+with the libraries' defaults, and tuned by hand. Each run is a process of its own with an empty cache (assets apart),
+so that features, trunk and Sensorium's look at the machine are on the clock; steps are timed over the user's own
+cache. Validation loss is measured on the same rows by the same formula every so many rows; the clock stands still
+meanwhile, on both sides.
 """
 
 from __future__ import annotations

@@ -28,15 +28,16 @@ STAGES = ("prepared", "measured_before", "trained", "measured_after", "reported"
 # -- files -----------------------------------------------------------------------------------------
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write ``data`` beside ``path``, sync it, and rename it into place."""
+@contextmanager
+def written_beside(path: str | Path) -> Iterator[Path]:
+    """A new file beside ``path`` to write to; synced and renamed into place at the end, gone after an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
+        yield Path(temporary)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -44,6 +45,12 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Write ``data`` beside ``path``, sync it, and rename it into place."""
+    with written_beside(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -155,7 +155,7 @@ def _chat(column: str, columns: list[str], task: str, source: Source, data: Data
         if kind in ("image", "audio"):
             what = f"{kind} columns are not read beside a chat"
             raise DataError(what, where=f"data.inputs.{name}", mend="put pictures and sounds into the turns")
-        _check_type(name, source.table.column(name), kind)
+        check_type(source.table.column(name), kind, f"data.inputs.{name}")
     apart = {group: "group", split: "split"}
     notes, by = [], []
     for name in columns:
@@ -256,7 +256,7 @@ def _choose_inputs(source: Source, schema: Schema, wanted: dict[str, ColumnType]
         column = source.table.column(name)
         if wanted is not None:
             if name in wanted:
-                _check_type(name, column, wanted[name])
+                check_type(column, wanted[name], f"data.inputs.{name}")
                 schema.inputs[name] = wanted[name]
                 schema.notes.append(
                     (name, "input", wanted[name], "as the recipe says" if asked else "as the data set says")
@@ -293,9 +293,8 @@ def _choose_inputs(source: Source, schema: Schema, wanted: dict[str, ColumnType]
             schema.notes.append((name, "input", told.type, told.reason))
 
 
-def _check_type(name: str, column: pa.ChunkedArray, type_: ColumnType) -> None:
+def check_type(column: pa.ChunkedArray, type_: ColumnType, where: str) -> None:
     """Refuse a type that not one cell of the sample can have."""
-    where = f"data.inputs.{name}"
     media = column.type == MEDIA
     if type_ in ("image", "audio"):
         if not media and not pa.types.is_large_string(column.type):

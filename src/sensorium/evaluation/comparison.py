@@ -8,8 +8,8 @@ target), ``primary`` (the metric a verdict speaks of first), ``against`` (after 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -18,10 +18,28 @@ from sensorium.evaluation.intervals import Resamples, difference, interval
 from sensorium.evaluation.predictions import Predictions, align
 from sensorium.metrics import classification
 from sensorium.metrics.names import PRIMARY
-from sensorium.metrics.statistic import values
+from sensorium.metrics.statistic import Counted, Statistic, values
 
 MAX_GROUPS = 30  # values of a column that results are also given by; the most frequent ones
 FEW = 30  # rows or clusters below which a percentile interval is known to be too narrow
+
+
+class Answers(Protocol):
+    """What one system said of n rows, as far as measuring needs to know; ``Predictions`` is one."""
+
+    @property
+    def clusters(self) -> Any: ...
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[Any]]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, positions: np.ndarray) -> Self: ...
+
+    def answers_all(self) -> bool: ...
+
+    def statistics(self) -> Mapping[str, Statistic | Counted]: ...
 
 
 def compare(
@@ -57,8 +75,8 @@ def compare(
     if not len(after):
         raise DataError("no rows with a known answer to measure", mend="give a split that has some")
     found: dict[str, Any] = {
-        **_measure(systems, seed, n_resamples),
-        "by": _by(systems, seed, n_resamples),
+        **measured(systems, seed, n_resamples),
+        "by": by_group(systems, seed, n_resamples),
         "split": split,
         "rows": len(after),
         "seed": seed,
@@ -76,8 +94,12 @@ def compare(
     return found
 
 
-def _measure(systems: dict[str, Predictions], seed: int, n_resamples: int) -> dict[str, Any]:
-    """``before``, ``after``, ``difference``, ``baselines`` and ``against`` on one set of rows."""
+def measured(systems: Mapping[str, Answers], seed: int, n_resamples: int) -> dict[str, Any]:
+    """``before``, ``after``, ``difference``, ``baselines`` and ``against`` on one set of rows.
+
+    Args:
+        systems: "after", "before" where there is one, and "baseline NAME", all about the same rows in the same order.
+    """
     after = systems["after"]
     draws = Resamples(len(after), n_resamples=n_resamples, seed=seed, clusters=after.clusters)
     value: dict[str, dict[str, float]] = {}
@@ -110,7 +132,7 @@ def _measure(systems: dict[str, Predictions], seed: int, n_resamples: int) -> di
     return found
 
 
-def _by(systems: dict[str, Predictions], seed: int, n_resamples: int) -> dict[str, dict[str, Any]]:
+def by_group(systems: Mapping[str, Answers], seed: int, n_resamples: int) -> dict[str, dict[str, Any]]:
     """Column -> value -> the same measures on its rows, the most frequent values first."""
     found: dict[str, dict[str, Any]] = {}
     for column, cells in systems["after"].groups.items():
@@ -119,7 +141,7 @@ def _by(systems: dict[str, Predictions], seed: int, n_resamples: int) -> dict[st
         for label, count in sorted(Counter(labels.tolist()).items(), key=lambda item: (-item[1], item[0]))[:MAX_GROUPS]:
             positions = np.flatnonzero(labels == label)
             part = {name: system.take(positions) for name, system in systems.items()}
-            found[column][label] = {**_measure(part, seed, n_resamples), "rows": count}
+            found[column][label] = {**measured(part, seed, n_resamples), "rows": count}
     return found
 
 

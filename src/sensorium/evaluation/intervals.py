@@ -9,13 +9,13 @@ A percentile interval is too narrow on few units, and has no width where all row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sensorium.metrics.statistic import Statistic, mean
+from sensorium.metrics.statistic import Counted, Statistic, mean
 
 _BLOCK = 4_000_000  # draws at a time: 32 MB
 _KEPT = 12_000_000  # counts kept between statistics: 96 MB
@@ -103,13 +103,23 @@ class Resamples:
             rows = summed
         return np.concatenate([counts @ rows for counts in self.counts()])
 
-    def values(self, statistics: dict[str, Statistic]) -> dict[str, np.ndarray]:
+    def values(self, statistics: Mapping[str, Statistic | Counted]) -> dict[str, np.ndarray]:
         """(n_resamples,) values of each statistic; sums that several share are made once."""
         sums: dict[int, np.ndarray] = {}
-        for statistic in statistics.values():
+        found: dict[str, np.ndarray] = {}
+        for name, statistic in statistics.items():
+            if isinstance(statistic, Counted):
+                found[name] = self._counted(statistic)
+                continue
             if id(statistic.rows) not in sums:
                 sums[id(statistic.rows)] = self.sums(statistic.rows)
-        return {name: statistic.combine(sums[id(statistic.rows)]) for name, statistic in statistics.items()}
+            found[name] = statistic.combine(sums[id(statistic.rows)])
+        return found
+
+    def _counted(self, statistic: Counted) -> np.ndarray:
+        """Values of each resample, moved so that their mean is the value: fewer distinct rows show fewer items."""
+        drawn = np.array([statistic.of(counts[self.unit_of]) for block in self.counts() for counts in block])
+        return drawn + statistic.value - drawn.mean()
 
 
 def bootstrap(

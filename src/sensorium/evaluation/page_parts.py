@@ -22,7 +22,7 @@ def systems(metrics: dict[str, Any]) -> dict[str, Any] | None:
     found: list[tuple[str, str, Any]] = [(key, HEADINGS[key], metrics[key]) for key in HEADINGS if key in metrics]
     found += [("simple", f"Baseline: {plain(name)}", part) for name, part in metrics.get("baselines", {}).items()]
     rows = [(key, name, part[primary]) for key, name, part in found if primary in part]
-    if METRICS[primary].unit == "share":
+    if METRICS[primary].unit == "share" and metrics.get("kind") != "ranking":  # few of which come near 1
         low, high = 0.0, 1.0
     else:
         low = min(0.0, *(measured["low"] for _, _, measured in rows))

@@ -67,8 +67,12 @@ class ReportInputs:
     timings: dict[str, Any] = field(default_factory=dict)
 
 
-def report(inputs: ReportInputs) -> str:
-    """The page as HTML text. It refers to nothing outside itself."""
+def report(inputs: ReportInputs, template: str = "report.html.j2", **more: Any) -> str:
+    """The page as HTML text. It refers to nothing outside itself.
+
+    Args:
+        template: one that extends the report's own; more: what it shows beyond.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -79,7 +83,7 @@ def report(inputs: ReportInputs) -> str:
         lstrip_blocks=True,
     )
     metrics = inputs.metrics
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(
         title=inputs.title,
         metrics=metrics,
         findings=findings(metrics),
@@ -94,6 +98,7 @@ def report(inputs: ReportInputs) -> str:
         timings=[(page_parts.words(key), page_parts.quantity(key, value)) for key, value in inputs.timings.items()],
         recipe=inputs.recipe_yaml,
         environment=page_parts.flat(inputs.environment),
+        **more,
     )
 
 
@@ -125,7 +130,9 @@ def _cards(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     return [
         {
             "row": sample.row,
-            "inputs": [_cell(name, value, sample.row, budget) for name, value in sample.inputs.items()],
+            "inputs": [
+                cell(name, value, f"{name} of row {sample.row}", budget) for name, value in sample.inputs.items()
+            ],
             "target": _text(sample.target),
             "answers": [
                 (name, _text(answer), right)
@@ -140,8 +147,8 @@ def _cards(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(name: str, value: Any, row: int | str, budget: Budget) -> dict[str, Any]:
-    """One input: its kind, and a data: URL or a text."""
+def cell(name: str, value: Any, alt: str, budget: Budget) -> dict[str, Any]:
+    """One input: its kind, and a data: URL (read aloud as ``alt``) or a text."""
     if not isinstance(value, Media):
         return {"name": name, "kind": "text", "value": "(missing)" if value is None else _text(value)}
     try:
@@ -150,7 +157,7 @@ def _cell(name: str, value: Any, row: int | str, budget: Budget) -> dict[str, An
         return {"name": name, "kind": "text", "value": f"(cannot be shown: {error.what})"}
     if url is None:
         return {"name": name, "kind": "text", "value": f"({value.kind} left out to keep this page small)"}
-    return {"name": name, "kind": value.kind, "value": url, "alt": f"{name} of row {row}"}
+    return {"name": name, "kind": value.kind, "value": url, "alt": alt}
 
 
 def _text(value: Any) -> str:

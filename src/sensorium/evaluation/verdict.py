@@ -57,6 +57,8 @@ def number(name: str, value: float) -> str:
     unit = METRICS[name].unit if name in METRICS else "plain"
     if unit == "share":
         return f"{100 * value:.1f} %"
+    if unit == "count":
+        return bare(name, value)
     return f"{value:.1f}" if unit == "points" else f"{value:.4g}"
 
 
@@ -66,6 +68,8 @@ def bare(name: str, value: float, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if unit in ("share", "points"):
         return f"{value * (100 if unit == 'share' else 1):{plus}.1f}"
+    if unit == "count":
+        return f"{value:{plus},.0f}" if abs(value) >= 100 else f"{value:{plus}.1f}"
     if 0.1 <= abs(value) < 1000 or value == 0:
         return f"{value:{plus}.2f}"
     return f"{value:{plus}.3f}" if 0.002 <= abs(value) < 0.1 else f"{value:{plus}.3g}"

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from sensorium.evaluation.summary import summarise
+from sensorium.jobs.fit_recommender import fit_recommender
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
 from sensorium.recipe import DataRecipe, Recipe
@@ -89,6 +90,10 @@ def fit(recipe: Recipe, *, fresh: bool = False, seeds: list[int] | None = None, 
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
+    if recipe.task == "recommend":
+        finished = Run(folder).done("reported") and not fresh
+        run = Run(fit_recommender(recipe, folder, fresh, progress))
+        return FitResult(run.folder, run.metrics, run.report, finished)
     accelerator = make_accelerator(say=progress)
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["category", "number", "text"]
+Kind = Literal["category", "number", "text", "ranking"]
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,12 @@ class Metric:
     """What a metric's name means.
 
     ``unit``: "share" lies in 0 … 1 and is shown in %; "points" lies in 0 … 100; "target" is in the target's own
-    unit; "nats" are natural-log units; "plain" has none.
+    unit; "nats" are natural-log units; "count" counts things; "plain" has none.
     """
 
     label: str
     higher_is_better: bool
-    unit: Literal["share", "points", "target", "nats", "plain"]
+    unit: Literal["share", "points", "target", "nats", "count", "plain"]
     meaning: str
 
 
@@ -42,7 +42,23 @@ METRICS: dict[str, Metric] = {
     "chrf": Metric("chrF", True, "points", "character n-grams shared with the right answers, whole corpus"),
     "log_likelihood": Metric("log-likelihood", True, "nats", "mean log P of a token of the right answer"),
     "perplexity": Metric("perplexity", False, "plain", "exp of minus the log-likelihood"),
+    # a ranking of all items
+    **{
+        f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
+        for name, label, meaning in (
+            ("ndcg", "NDCG", "1 / log2(1 + rank) of the held-out item, averaged over cases"),
+            ("hit_rate", "hit rate", "cases whose held-out item is among the first"),
+            ("mrr", "MRR", "1 / rank of the held-out item, averaged over cases"),
+            ("recall", "recall", "held-out items that are among the first"),
+        )
+        for k in (5, 10, 20)
+    },
+    "coverage": Metric("coverage", True, "share", "items of the catalogue that are recommended to anyone"),
+    "diversity": Metric("diversity", True, "plain", "1 minus the mean cosine of the contents of a list's items"),
+    "novelty": Metric("novelty", True, "plain", "mean bits of surprise: -log2 of an item's share of interactions"),
+    "gini": Metric("Gini", False, "plain", "how unequally items are recommended; 0: all alike"),
+    "average_popularity": Metric("mean popularity", False, "count", "training interactions of a recommended item"),
 }
 
-PRIMARY: dict[str, str] = {"category": "accuracy", "number": "mae", "text": "exact_match"}
+PRIMARY: dict[str, str] = {"category": "accuracy", "number": "mae", "text": "exact_match", "ranking": "ndcg@10"}
 """The metric that a verdict speaks of first, by kind of target."""

@@ -6,7 +6,7 @@ per row)``. Kept in that form, a thousand bootstrap resamples are one matrix pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,24 @@ class Statistic:
         return float(self.combine(self.rows.sum(0)))
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A metric that is no function of sums: one of all lists together, such as how many items they show.
+
+    Args:
+        n: rows.
+        of: (n,) how often each row counts -> the value.
+    """
+
+    n: int
+    of: Callable[[np.ndarray], float]
+
+    @property
+    def value(self) -> float:
+        """The metric on all rows."""
+        return float(self.of(np.ones(self.n)))
+
+
 def mean(values: ArrayLike) -> Statistic:
     """The mean of ``values`` (n,)."""
     values = np.asarray(values, dtype=np.float64)
@@ -49,7 +67,7 @@ def divide(over: np.ndarray, under: np.ndarray, empty: float = 0.0) -> np.ndarra
     return np.divide(over, under, out=np.full(over.shape, float(empty)), where=under != 0)
 
 
-def values(statistics: dict[str, Statistic]) -> dict[str, float]:
+def values(statistics: Mapping[str, Statistic | Counted]) -> dict[str, float]:
     """The value of each."""
     return {name: statistic.value for name, statistic in statistics.items()}
 

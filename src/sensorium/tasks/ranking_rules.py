@@ -1,0 +1,76 @@
+"""Rules over attributes: items for which something holds are kept from users for whom something holds, or cost them score."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sensorium.errors import RecipeError
+from sensorium.recipe import RuleRecipe
+
+Columns = Mapping[str, Sequence[Any]]
+_COMPARED = re.compile(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)\s*")
+
+
+def holds(condition: Mapping[str, Any], columns: Columns, rows: int) -> np.ndarray:
+    """(rows,) bool: whether every column of ``condition`` has one of its values; all where it is empty.
+
+    A value is equal to the cell or one of its words, whatever the case; ``<18``, ``>=4`` compare numbers.
+    """
+    found = np.ones(rows, dtype=bool)
+    for column, values in condition.items():
+        wanted = values if isinstance(values, list) else [values]
+        found &= np.array([any(_is(cell, value) for value in wanted) for cell in columns[column]], dtype=bool)
+    return found
+
+
+def penalties(
+    rules: Sequence[RuleRecipe], items: Columns, users: Columns, history: np.ndarray, count: int
+) -> np.ndarray:
+    """(items,) to take off the scores of one user; inf for never.
+
+    Args:
+        items: column: a cell an item; users: column: the one user's cell in a list.
+        history: indices of the items that the user has met; count: how many items there are.
+    """
+    off = np.zeros(count)
+    for rule in rules:
+        if not holds(rule.user, users, 1)[0]:
+            continue
+        if rule.history and not holds(rule.history, items, count)[history].any():
+            continue
+        off[holds(rule.item, items, count)] += np.inf if rule.penalty == "never" else rule.penalty
+    return off
+
+
+def check_rules(rules: Sequence[RuleRecipe], items: Columns, users: Columns) -> None:
+    """RecipeError where a rule names a column that is not there, or a value that no row has."""
+    for place, rule in enumerate(rules):
+        for part, columns in (("item", items), ("user", users), ("history", items)):
+            for column, values in getattr(rule, part).items():
+                where = f"recommender.rules[{place}].{part}.{column}"
+                if column not in columns:
+                    near = difflib.get_close_matches(column, columns, n=1)
+                    mend = f"did you mean {near[0]}?" if near else f"columns: {', '.join(columns) or 'none'}"
+                    raise RecipeError(f"there is no column {column}", where=where, mend=mend)
+                for value in values if isinstance(values, list) else [values]:
+                    if not any(_is(cell, value) for cell in columns[column]):
+                        raise RecipeError(f"no row has {value}", where=where, mend="correct the value")
+
+
+def _is(cell: Any, value: Any) -> bool:
+    if cell is None:
+        return False
+    compared = _COMPARED.fullmatch(str(value))
+    if compared:
+        try:
+            number, bound = float(cell), float(compared[2])
+        except ValueError:
+            return False
+        return {"<": number < bound, "<=": number <= bound, ">": number > bound, ">=": number >= bound}[compared[1]]
+    text, wanted = str(cell).casefold(), str(value).casefold()
+    return text == wanted or wanted in re.split(r"[\s,;|]+", text)
