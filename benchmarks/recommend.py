@@ -131,11 +131,11 @@ def figures(ranks: np.ndarray) -> list[str]:
     return [f"{np.mean(ranks <= 10):.4f}", f"{ndcg(ranks).mean():.4f}"]
 
 
-def paired(theirs: np.ndarray, ours: np.ndarray) -> dict[str, float]:
-    """Ours minus theirs in NDCG@10, over users drawn together."""
+def paired(theirs: np.ndarray, ours: np.ndarray, users: list[str] | None = None) -> dict[str, float]:
+    """Ours minus theirs in NDCG@10, over users drawn together; ``users`` where one has several rows."""
     from sensorium.evaluation.intervals import paired_bootstrap
 
-    found = paired_bootstrap(ndcg(theirs), ndcg(ours), n_resamples=10_000)
+    found = paired_bootstrap(ndcg(theirs), ndcg(ours), n_resamples=10_000, clusters=users)
     return {"value": found.value, "low": found.low, "high": found.high, "share": found.value / ndcg(theirs).mean()}
 
 
@@ -178,7 +178,8 @@ def last_over_first(results: Results, names: list[str], seeds: list[int]) -> str
         np.concatenate([[one["unseen_rank"] for one in results[f"{name}/{seed}"]["ranks"].values()] for seed in seeds])
         for name in (names[0], names[-1])
     ]
-    return f"{names[-1]} over {names[0]} among unseen items, NDCG@10: {told(paired(*sides))}."
+    users = [user for seed in seeds for user in results[f"{names[-1]}/{seed}"]["ranks"]]
+    return f"{names[-1]} over {names[0]} among unseen items, NDCG@10: {told(paired(*sides, users))}."
 
 
 if __name__ == "__main__":
