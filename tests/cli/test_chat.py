@@ -262,8 +262,7 @@ def test_a_terminal_is_talked_with_and_left(terminal: Terminal) -> None:
     terminal.until("you> ")
     terminal.type("half a quest")
     terminal.until("half a quest")  # it is being read
-    terminal.type("\x03")
-    terminal.until("(Ctrl-D leaves)")
+    terminal.press_until("\x03", "(Ctrl-D leaves)")
     terminal.until("you> ")
     terminal.type("hello\n")
     terminal.until("word39")
