@@ -69,7 +69,7 @@ def one_run(args: argparse.Namespace, name: str, recipe: str, overrides: dict[st
 
 def both_ranks(folder: Path) -> dict[str, dict[str, Any]]:
     """User: the held-out item (with several, the last), its rank among all items and among those not in the history."""
-    from sensorium.jobs.fit_recommender import open_shop, rank
+    from sensorium.jobs.rankings import open_shop, rank
     from sensorium.models.recommender import Recommender
     from sensorium.recipe import Recipe
 

@@ -78,6 +78,18 @@ def replace_folder(temporary: str | Path, final: str | Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def folder_beside(final: str | Path) -> Iterator[Path]:
+    """A new folder beside ``final`` to fill; it takes its place at the end, and is gone after an error."""
+    final = Path(final)
+    temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
+    try:
+        yield temporary
+        replace_folder(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
     with open(path, "rb") as file:

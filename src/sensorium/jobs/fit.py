@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from sensorium.evaluation.summary import summarise
+from sensorium.jobs.begun import begun
 from sensorium.jobs.fit_recommender import fit_recommender
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
@@ -81,12 +82,20 @@ def fit(recipe: Recipe, *, fresh: bool = False, seeds: list[int] | None = None, 
     for seed in seeds:
         progress(f"seed {seed}")
         training = recipe.training.model_copy(update={"seed": seed})
-        split = recipe.data.split.model_copy(update={"seed": seed})
-        one = recipe.model_copy(update={"training": training, "data": recipe.data.model_copy(update={"split": split})})
+        one = recipe.model_copy(update={"training": training, "data": _drawn(recipe.data, seed)})
         results.append(_fit(one, folder / f"seed-{seed}", fresh, progress))
     summary = summarise([result.metrics for result in results])
     write_json(folder / "summary.json", summary)
     return FitResult(folder, summary, results[-1].report, all(result.finished_before for result in results))
+
+
+def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
+    """The same data, split by another seed."""
+    changed: dict[str, Any] = {"split": data.split.model_copy(update={"seed": seed})}
+    if data.interactions is not None:
+        split = data.interactions.split.model_copy(update={"seed": seed})
+        changed["interactions"] = data.interactions.model_copy(update={"split": split})
+    return data.model_copy(update=changed)
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
@@ -100,11 +109,7 @@ def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
         return _work(Run(folder), recipe, accelerator, make_progress(quiet=True))
     source, schema = open_data(recipe)
     described(recipe, schema)  # what is wrong is said before a folder is made or an earlier run moved
-    with Run.locked(folder) as run:
-        aside = run.set_aside() if fresh else None
-        if aside is not None:
-            progress(f"the earlier run is now in {aside}")
-        run.begin(recipe, source.fingerprint)
+    with begun(folder, recipe, source.fingerprint, fresh, progress) as run:
         accelerator.wait_for_everyone()
         return _work(run, recipe, accelerator, progress)
 

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import io
-import shutil
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import torch
 from accelerate import Accelerator
 
-from sensorium import assets
-from sensorium.data.interaction_splits import history_of, split_interactions
-from sensorium.data.interactions import Histories, Interactions, InteractionSplits
-from sensorium.data.interactions_reading import open_interactions
 from sensorium.errors import RecipeError
-from sensorium.evaluation import ranking_baselines as baselines
 from sensorium.evaluation.ranking_report import write_ranking_report
-from sensorium.evaluation.ranking_table import LIST, RankingMeasured, activity, ranking_metrics
+from sensorium.evaluation.ranking_table import ranking_metrics
+from sensorium.jobs.begun import begun
 from sensorium.jobs.catalogue import save_catalogue
 from sensorium.jobs.item_features import item_contents, user_attributes
 from sensorium.jobs.ranking_page import people
+from sensorium.jobs.rankings import Ranked, Shop, measured, open_shop, prediction_table, rank
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.transitions import GptAlone, TransitionsAlone, choose_transitions
-from sensorium.metrics.ranking import NEVER, accuracy_at, ranks_of
+from sensorium.metrics.ranking import accuracy_at
 from sensorium.models.item_tower import Content
-from sensorium.models.ranking_protocols import Ranker
 from sensorium.models.recommender import Recommender, RecommenderConfig
-from sensorium.recipe import InteractionsRecipe, Recipe, RecommenderRecipe
-from sensorium.run import Run, replace_folder, write_atomic, write_json
+from sensorium.recipe import Recipe, RecommenderRecipe
+from sensorium.run import Run, folder_beside, write_atomic, write_json
 from sensorium.tasks.ranking_rules import check_rules
 from sensorium.tasks.recommend import Recommend, Windows
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
@@ -46,36 +36,9 @@ from sensorium.training.precision import Choice
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
 
-CHUNK = 512  # cases whose scores over the catalogue are held at once
-GROUPED = 12  # most values of a user's category by which results are also given
-
-
-@dataclass
-class Shop:
-    """Interactions and how they are parted."""
-
-    inter: Interactions
-    splits: InteractionSplits
-    report: Any
-
-    @property
-    def popularity(self) -> np.ndarray:
-        """(items,) training interactions of each."""
-        return np.bincount(self.inter.item[self.splits.train], minlength=len(self.inter.items))
-
-    def histories(self, cases: np.ndarray, limit: int, part: Any) -> Histories:
-        return history_of(self.inter, self.splits, cases, limit, part)
-
-
-def open_shop(recipe: Recipe) -> Shop:
-    """The recipe's interactions, checked and parted."""
-    inter, found = open_interactions(recipe.data, assets.cache_root() / "tables")
-    asked = recipe.data.interactions or InteractionsRecipe()
-    return Shop(inter, split_interactions(inter, asked.split), found)
-
 
 def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> Path:
-    """Run ``recipe`` to its end in ``folder``, or go on where an earlier call stopped; whether it was finished before.
+    """Run ``recipe`` to its end in ``folder``, or go on where an earlier call stopped.
 
     Raises:
         SensoriumError: recipe or data are not up to it, in one line.
@@ -90,11 +53,7 @@ def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) ->
         accelerator.wait_for_everyone()
         _work(Run(folder), recipe, shop, accelerator, make_progress(quiet=True))
         return folder
-    with Run.locked(folder) as run:
-        aside = run.set_aside() if fresh else None
-        if aside is not None:
-            progress(f"the earlier run is now in {aside}")
-        run.begin(recipe, str(shop.inter.notes["fingerprint"]))
+    with begun(folder, recipe, str(shop.inter.notes["fingerprint"]), fresh, progress) as run:
         accelerator.wait_for_everyone()
         if not run.done("reported"):
             _work(run, recipe, shop, accelerator, progress)
@@ -160,32 +119,6 @@ def _shapes(contents: dict[str, Content]) -> dict[str, Any]:
     return {name: [list(content.values.shape), content.size] for name, content in contents.items()}
 
 
-@dataclass
-class Ranked:
-    """Ranks (cases,) of the held-out items and the first ``LIST`` items (cases, LIST), -1 where there are fewer."""
-
-    ranks: np.ndarray
-    top: np.ndarray
-
-
-@torch.inference_mode()
-def rank(model: Ranker, histories: Histories, targets: np.ndarray, exclude_seen: bool) -> Ranked:
-    """Rank the whole catalogue for each case."""
-    items, bias = model.item_vectors(), model.item_bias()
-    ranks, tops = [], []
-    for start in range(0, len(histories), CHUNK):
-        part = baselines.take(histories, slice(start, start + CHUNK))
-        scores = (model.user_vectors(part) @ items.T + bias).cpu().numpy()
-        seen = list(part.items) if exclude_seen else None
-        ranks.append(ranks_of(scores, targets[start : start + CHUNK], seen))
-        if seen is not None:
-            rows, places = np.nonzero(part.items >= 0)
-            scores[rows, part.items[rows, places]] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :LIST]
-        tops.append(np.where(np.isfinite(np.take_along_axis(scores, best, 1)), best, -1))
-    return Ranked(np.concatenate(ranks), np.concatenate(tops))
-
-
 def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progress: Any) -> None:
     began, main = time.monotonic(), accelerator.is_main_process
     inter, splits, asked = shop.inter, shop.splits, recipe.recommender
@@ -210,8 +143,10 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         return
     if history is not None:
         model = model.to("cpu")
-        chosen = choose_transitions(model, shop.inter, splits, asked, progress)
-        _save(run, model, shop)
+        chosen = choose_transitions(model, inter, splits, asked, progress)
+        with folder_beside(run.model) as folder:
+            model.save_pretrained(folder)
+            save_catalogue(folder, inter, np.concatenate([splits.train, splits.validation]))
         write_json(run.folder / "history.json", history.to_dict() | {"transitions": chosen})
         run.finish("trained", seconds=history.seconds)
     else:
@@ -223,10 +158,10 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
             answers[name] = rank(part, test, targets, asked.exclude_seen)
     if not run.done("measured_after"):
         run.finish("measured_after", rows=len(test))
-    cases, notes = _measured(recipe, shop, model, answers, test)
+    cases, notes = measured(recipe, shop, model, answers, test)
     metrics = ranking_metrics(cases, seed=recipe.training.seed, n_resamples=recipe.evaluation.bootstrap, notes=notes)
     write_json(run.folder / "metrics.json", metrics)
-    write_atomic(run.folder / "predictions.parquet", _table(shop, answers))
+    write_atomic(run.folder / "predictions.parquet", prediction_table(shop, answers))
     seconds = time.monotonic() - began
     trained = run.read_json("history.json")
     write_ranking_report(
@@ -296,95 +231,3 @@ def _train(
         metric=Metric(name, higher),
         say=progress,
     )
-
-
-def _save(run: Run, model: Recommender, shop: Shop) -> None:
-    temporary = Path(tempfile.mkdtemp(dir=run.folder, prefix=".model-"))
-    try:
-        model.save_pretrained(temporary)
-        known = np.concatenate([shop.splits.train, shop.splits.validation])
-        save_catalogue(temporary, shop.inter, known)
-        replace_folder(temporary, run.model)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _measured(
-    recipe: Recipe, shop: Shop, model: Recommender, answers: dict[str, Ranked], test: Histories
-) -> tuple[RankingMeasured, list[str]]:
-    """The model, the one before and what simpler methods reach on the same cases; and what was chosen for those."""
-    inter, splits, asked = shop.inter, shop.splits, recipe.recommender
-    assert asked is not None
-    targets, ranks, tops = inter.item[splits.test], {}, {}
-    for name, found in answers.items():
-        ranks[name], tops[name] = found.ranks, found.top
-    notes = []
-    content = _content(model)
-    if recipe.evaluation.baselines:
-        check = baselines.Check(
-            shop.histories(splits.validation, asked.history, "validation"), inter.item[splits.validation]
-        )
-        simple = {
-            "most popular": baselines.most_popular(inter, splits, check),
-            "item neighbours": baselines.item_neighbours(inter, splits, check),
-            "matrix factorisation": baselines.matrix_factorisation(inter, splits, check),
-        }
-        if content is not None:
-            simple["content neighbours"] = baselines.content_neighbours(content, check)
-            simple["popular attributes"] = baselines.popular_attributes(inter, splits, check)
-        for name, method in simple.items():
-            scores = method.scores(test)
-            ranks[name] = np.where(np.isneginf(scores[np.arange(len(targets)), targets]), NEVER, 0)
-            ranks[name] = np.where(ranks[name] == NEVER, NEVER, ranks_of(scores, targets))
-            tops[name] = np.argsort(-scores, axis=1, kind="stable")[:, :LIST]
-            notes.append(method.note(name))
-    cases = RankingMeasured(
-        ranks=ranks,
-        top=tops,
-        users=inter.user[splits.test],
-        targets=targets,
-        groups=_groups(shop, test),
-        popularity=shop.popularity,
-        content=content,
-    )
-    return cases, notes
-
-
-def _content(model: Recommender) -> np.ndarray | None:
-    """(items, width) of all fixed inputs side by side, each of length about one; None where items have none."""
-    parts = [part for _, part in model.tower.parts.items() if part.values.dim() == 2]
-    if not parts:
-        return None
-    return torch.cat([part.values / part.values.shape[1] ** 0.5 for part in parts], 1).numpy()
-
-
-def _groups(shop: Shop, test: Histories) -> dict[str, list[Any]]:
-    """Test cases by how much is known of the user, and by the users' own categories and ages."""
-    found: dict[str, list[Any]] = {"activity": activity((test.items >= 0).sum(1))}
-    users = shop.inter.users
-    for name, kind in users.inputs.items():
-        cells = [users.cells[name][int(user)] for user in shop.inter.user[shop.splits.test]]
-        if kind == "number":
-            cells = [None if c is None else f"{10 * int(float(c) // 10)}–{10 * int(float(c) // 10) + 9}" for c in cells]
-        if kind in ("number", "category") and 1 < len(set(cells)) <= GROUPED:
-            found[name] = cells
-    return found
-
-
-def _table(shop: Shop, answers: dict[str, Ranked]) -> bytes:
-    """``predictions.parquet``: a row a test case."""
-    inter, cases = shop.inter, shop.splits.test
-    names = inter.items.names
-    after = answers["after"]
-    table = pa.table(
-        {
-            "user": [inter.users.names[user] for user in inter.user[cases]],
-            "target": [names[item] for item in inter.item[cases]],
-            "rank_before": answers["before"].ranks,
-            "rank_after": after.ranks,
-            "top": [[names[item] for item in row if item >= 0] for row in after.top],
-        }
-    )
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
-    return buffer.getvalue()

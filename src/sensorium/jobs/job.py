@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +28,7 @@ from sensorium.models.encoders import positions
 from sensorium.models.initialise import fit_projectors, match_sizes
 from sensorium.models.multimodal_gpt import MultimodalGPT
 from sensorium.recipe import Recipe
-from sensorium.run import Run, replace_folder, write_atomic, write_json
+from sensorium.run import Run, folder_beside, write_atomic, write_json
 from sensorium.tasks.classify import Classify
 from sensorium.tasks.generate import Generate
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
@@ -235,13 +232,9 @@ class Job:
 
     def save_model(self) -> None:
         """``model/``: everything that predicting needs."""
-        temporary = Path(tempfile.mkdtemp(dir=self.run.folder, prefix=".model-"))
-        try:
-            self.parts.model.save_pretrained(temporary, sources=self.parts.folders)
-            self.parts.processor.save_pretrained(temporary)
-            replace_folder(temporary, self.run.model)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with folder_beside(self.run.model) as folder:
+            self.parts.model.save_pretrained(folder, sources=self.parts.folders)
+            self.parts.processor.save_pretrained(folder)
 
     def load_model(self) -> None:
         """The tuned model of an earlier sitting."""
