@@ -134,3 +134,25 @@ def test_the_module_runs_as_the_script_does() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no such command 'fitt'; did you mean 'fit'?")
+
+
+def test_a_swallowed_sigterm_is_raised_again() -> None:
+    """As by a library with a bare ``except`` that is imported just then."""
+    script = """
+import os, signal, sys, time
+from sensorium.cli import main
+def swallows(words):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    except BaseException:
+        pass
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+main.run = swallows
+main.main(["x"])
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=25, check=False).returncode == 130

@@ -114,6 +114,18 @@ def test_signal_saves_and_raises(undisturbed: dict[str, torch.Tensor], tmp_path:
     assert [v["step"] for v in history.validations] == [5, 10, 15]  # the one that the signal kept off came later
 
 
+def test_a_signal_in_the_last_validation_is_heeded(undisturbed: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    def validate() -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": 1.0}
+
+    recipe = RECIPE.model_copy(update={"epochs": 1})
+    with pytest.raises(Interrupted, match="stopped after step 5 of 5, which is saved"):
+        run_job(tmp_path, recipe, validate=validate)
+    _, history = run_job(tmp_path, recipe, task=KillsAt(1))  # trained already
+    assert history.steps == 5
+
+
 def test_damaged_newest_checkpoint_is_passed_over(undisturbed: dict[str, torch.Tensor], tmp_path: Path) -> None:
     with pytest.raises(Killed):
         run_job(tmp_path, RECIPE, task=KillsAt(4 * 10 + 1))

@@ -69,10 +69,17 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _leave)  # training has its own way; before and after it nothing is lost either
     if "--debug" not in words:
         _hush_libraries()
-    sys.exit(run(words))
+    code = run(words)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    sys.exit(code)
 
 
 def _leave(number: int, frame: object) -> None:
+    """Leave, and ask again every second until it is heeded: a library that is being imported may swallow what is raised."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _leave)
+        signal.setitimer(signal.ITIMER_REAL, 1)
     raise KeyboardInterrupt
 
 

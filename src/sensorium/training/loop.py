@@ -97,6 +97,7 @@ def train(
                     advance(1, total=session.state.total, **facts)
                     if session.state.step >= session.state.total:
                         break
+        session.leave_if_asked(stop)  # a signal during the last validation: what follows waits for the same command
     return session.finish()
 
 
@@ -167,7 +168,7 @@ class _Session:
             self._fit_time()
             self._save()
             if state.stop is None:
-                self._leave_if_asked(stop)
+                self.leave_if_asked(stop)
         return state.stop is not None
 
     def finish(self) -> History:
@@ -240,7 +241,7 @@ class _Session:
             self._fit_time()
         if self.recipe.max_minutes and any_process(self.accelerator, self.state.seconds > self.recipe.max_minutes * 60):
             self.state.total = min(self.state.total, self.state.step)
-        self._leave_if_asked(stop)
+        self.leave_if_asked(stop)
         every = self.recipe.checkpoint_every
         if self.state.step % every == 0 if every else time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self._save()
@@ -264,7 +265,7 @@ class _Session:
         else:
             state.stale += 1
 
-    def _leave_if_asked(self, stop: Stop) -> None:
+    def leave_if_asked(self, stop: Stop) -> None:
         if any_process(self.accelerator, stop.requested):
             self._save()
             self.accelerator.wait_for_everyone()
