@@ -77,10 +77,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _leave(number: int, frame: object) -> None:
     """Leave, and ask again every second until it is heeded: a library that is being imported may swallow what is raised."""
+    sys.unraisablehook = _tell_unraisable
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, _leave)
         signal.setitimer(signal.ITIMER_REAL, 1)
     raise KeyboardInterrupt
+
+
+def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """What is raised in a ``__del__`` cannot be raised on: of our own wish to leave there is nothing to tell."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def _hush_libraries() -> None:
