@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from sensorium.errors import RecipeError
 from sensorium.recipe.data import DataRecipe, SplitRecipe
 from sensorium.recipe.interactions import InteractionSplitRecipe, InteractionsRecipe, RecommenderRecipe, RuleRecipe
+from sensorium.recipe.language import MaskingRecipe, PretrainingRecipe, ScratchRecipe, TranslationRecipe
 from sensorium.recipe.model import LATE_FUSIONS, AdaptRecipe, FusionKind, FusionRecipe, ModelRecipe
 from sensorium.recipe.part import ColumnType, Part
 from sensorium.recipe.reading import explain, flat, override
@@ -29,23 +30,29 @@ __all__ = [
     "FusionRecipe",
     "InteractionSplitRecipe",
     "InteractionsRecipe",
+    "MaskingRecipe",
     "ModelRecipe",
     "Part",
+    "PretrainingRecipe",
     "Recipe",
     "RecommenderRecipe",
     "RuleRecipe",
+    "ScratchRecipe",
     "SplitRecipe",
     "TrainingRecipe",
+    "TranslationRecipe",
 ]
 
 
 class Recipe(Part):
     """A whole job."""
 
-    task: Literal["auto", "classify", "generate", "recommend"] = "auto"
+    task: Literal["auto", "classify", "generate", "recommend", "pretrain"] = "auto"
     data: DataRecipe
     model: ModelRecipe = Field(default_factory=ModelRecipe)
     recommender: RecommenderRecipe | None = Field(None, description="of task recommend")
+    translation: TranslationRecipe | None = Field(None, description="of task generate from parallel text")
+    pretraining: PretrainingRecipe | None = Field(None, description="of task pretrain")
     training: TrainingRecipe = Field(default_factory=TrainingRecipe)
     evaluation: EvaluationRecipe = Field(default_factory=EvaluationRecipe)
     tracking: list[Literal["tensorboard", "wandb"]] = Field(["tensorboard"])
@@ -56,6 +63,10 @@ class Recipe(Part):
         fusion, adapt = self.model.fusion, self.model.adapt
         if self.recommender is not None and self.task != "recommend":
             raise ValueError("recommender belongs to another task; set task: recommend, or leave it out")
+        if self.translation is not None and self.task not in ("auto", "generate"):
+            raise ValueError("translation belongs to another task; set task: generate, or leave it out")
+        if self.pretraining is not None and self.task != "pretrain":
+            raise ValueError("pretraining belongs to another task; set task: pretrain, or leave it out")
         if self.data.interactions is not None and self.task != "recommend":
             raise ValueError("data.interactions belong to another task; set task: recommend, or leave them out")
         if self.task == "generate" and fusion.kind in LATE_FUSIONS:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from sensorium.recipe.language import ScratchRecipe
 from sensorium.recipe.part import Part
 
 FusionKind = Literal["tokens", "cross_attention", "concat", "weighted", "attention"]
@@ -53,6 +54,7 @@ class ModelRecipe(Part):
     """The pretrained parts and how they are joined."""
 
     backbone: str = Field("smollm2-135m-instruct", description="asset, folder or hub id of a causal LM")
+    scratch: ScratchRecipe | None = Field(None, description="a Transformer made from nothing in the backbone's place")
     image: str | None = Field("efficientnet-lite0", description="asset, folder or hub id of a vision model")
     audio: str | None = Field("whisper-tiny.en", description="asset, folder or hub id of an audio model")
     text: str | None = Field(None, description="null: the GPT reads text itself; or a text encoder")
