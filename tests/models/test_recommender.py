@@ -12,7 +12,9 @@ import torch
 
 from sensorium.data.interactions import Histories
 from sensorium.models.item_tower import Content
-from sensorium.models.recommender import Recommender, RecommenderConfig, Sequences
+from sensorium.models.ranking_inputs import Sequences
+from sensorium.models.recommender import Recommender
+from sensorium.models.recommender_config import RecommenderConfig
 
 ITEMS, USERS, STEPS = 12, 3, 5
 

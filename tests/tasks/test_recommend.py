@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sensorium.data.interactions import Entities, Histories, Interactions
-from sensorium.models.recommender import Recommender, RecommenderConfig
+from sensorium.models.recommender import Recommender
+from sensorium.models.recommender_config import RecommenderConfig
 from sensorium.recipe import RecommenderRecipe
 from sensorium.tasks.recommend import Recommend, Windows
 

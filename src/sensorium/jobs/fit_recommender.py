@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 
-from sensorium.errors import RecipeError
 from sensorium.evaluation.ranking_report import write_ranking_report
 from sensorium.evaluation.ranking_table import ranking_metrics
 from sensorium.jobs.begun import begun
 from sensorium.jobs.catalogue import save_catalogue
-from sensorium.jobs.item_features import item_contents, user_attributes
+from sensorium.jobs.ranking_gpt import SMALL, check_gpt
 from sensorium.jobs.ranking_page import people
 from sensorium.jobs.rankings import Ranked, Shop, measured, open_shop, prediction_table, rank
+from sensorium.jobs.recommender_parts import at_speed, build_recommender
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.transitions import GptAlone, TransitionsAlone, choose_transitions
 from sensorium.metrics.ranking import accuracy_at
-from sensorium.models.item_tower import Content
-from sensorium.models.recommender import Recommender, RecommenderConfig
+from sensorium.models.recommender import Recommender
 from sensorium.recipe import Recipe, RecommenderRecipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
 from sensorium.tasks.ranking_rules import check_rules
@@ -35,6 +33,11 @@ from sensorium.training.loop import Metric, train
 from sensorium.training.precision import Choice
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
+
+NEW_MODULES = (  # what starts from nothing beside a pretrained GPT: head_learning_rate is theirs
+    "tower.", "relations.", "gaps.", "ratings.", "reviews.", "user_dense.", "user_tables.", "visitor", "norm.",
+    "backbone.widen.", "backbone.narrow.", "backbone.norm.",
+)  # fmt: skip
 
 
 def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> Path:
@@ -61,72 +64,28 @@ def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) ->
 
 
 def described(recipe: Recipe) -> Recipe:
-    """The recipe with what it leaves open written out."""
-    model = recipe.recommender or RecommenderRecipe()
-    if model.backbone != "small":
-        raise RecipeError(
-            "a pretrained GPT does not rank yet", where="recommender.backbone", mend="set recommender.backbone: small"
-        )
+    """The recipe with what it leaves open written out. RecipeError where its GPT cannot rank."""
+    recipe = recipe.model_copy(update={"recommender": recipe.recommender or RecommenderRecipe()})
+    assert recipe.recommender is not None
+    if recipe.recommender.backbone != SMALL:
+        check_gpt(recipe)
+        return recipe
     training = recipe.training.model_copy(update={"precision": "fp32", "attention": "sdpa"})
-    return recipe.model_copy(update={"recommender": model, "training": training})
-
-
-def build_recommender(shop: Shop, recipe: Recipe, progress: Any) -> Recommender:
-    """The model with its first weights, which follow from the seed, and all that is fixed in it."""
-    asked, inter = recipe.recommender, shop.inter
-    assert asked is not None
-    known = shop.popularity > 0
-    contents = item_contents(inter.items, known, recipe, progress)
-    taught = np.zeros(len(inter.users), dtype=bool)
-    taught[inter.user[shop.splits.train]] = True
-    numbers, categories, codec = user_attributes(inter.users, taught, asked.user_inputs)
-    graph = inter.knowledge if asked.knowledge != "none" else None
-    if asked.knowledge != "none" and graph is None:
-        raise RecipeError(
-            "the data hold no knowledge graph", where="recommender.knowledge", mend="set it to none, or name one"
-        )
-    ratings = inter.rating[shop.splits.train]
-    rated = bool(np.isfinite(ratings).any())
-    config = RecommenderConfig(
-        items=len(inter.items),
-        users=len(inter.users),
-        width=asked.width,
-        layers=asked.layers,
-        heads=asked.heads,
-        history=asked.history,
-        dropout=asked.dropout,
-        shapes=_shapes(contents),
-        user_numbers=numbers.shape[1],
-        user_categories=codec.sizes()["categories"],
-        identity=asked.identity,
-        identity_dropout=asked.identity_dropout,
-        gaps=asked.gaps,
-        ratings=asked.ratings and rated,
-        rating_range=[float(np.nanmin(ratings)), float(np.nanmax(ratings))] if rated else None,
-        entities=len(graph.entities) if graph else 0,
-        relations=len(graph.relations) if graph else 0,
-        fusion=recipe.model.fusion.kind,
-    )
-    torch.manual_seed(recipe.training.seed)
-    model: Recommender = Recommender(config)
-    of_item = None if graph is None else torch.from_numpy(graph.of_item)
-    model.fill(contents, torch.from_numpy(known), of_item, numbers, categories)
-    model.eval()
-    return model
-
-
-def _shapes(contents: dict[str, Content]) -> dict[str, Any]:
-    return {name: [list(content.values.shape), content.size] for name, content in contents.items()}
+    return recipe.model_copy(update={"training": training})
 
 
 def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progress: Any) -> None:
     began, main = time.monotonic(), accelerator.is_main_process
     inter, splits, asked = shop.inter, shop.splits, recipe.recommender
     assert asked is not None
-    if main:
-        _announce(run, recipe, shop, progress)
+    resolved = run.resolved()
+    if resolved is not None:  # a resume keeps what was measured
+        recipe = at_speed(recipe, resolved.training.precision, resolved.training.attention)
     with accelerator.main_process_first():
-        model = build_recommender(shop, recipe, progress)
+        parts = build_recommender(shop, recipe, progress)
+    model, recipe = parts.model, at_speed(recipe, parts.choice.precision, parts.choice.attention)
+    if main:
+        _announce(run, recipe, shop, parts.choice, progress)
     test = shop.histories(splits.test, asked.history, "test")
     targets = inter.item[splits.test]
     answers: dict[str, Ranked] = {}
@@ -145,7 +104,7 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         model = model.to("cpu")
         chosen = choose_transitions(model, inter, splits, asked, progress)
         with folder_beside(run.model) as folder:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, source=parts.source)
             save_catalogue(folder, inter, np.concatenate([splits.train, splits.validation]))
         write_json(run.folder / "history.json", history.to_dict() | {"transitions": chosen})
         run.finish("trained", seconds=history.seconds)
@@ -181,12 +140,11 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
     accelerator.wait_for_everyone()
 
 
-def _announce(run: Run, recipe: Recipe, shop: Shop, progress: Any) -> None:
+def _announce(run: Run, recipe: Recipe, shop: Shop, choice: Choice, progress: Any) -> None:
     sizes = {part: len(getattr(shop.splits, part)) for part in ("train", "validation", "test")}
     for line in shop.report.lines():
         progress(line)
     progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" ({shop.splits.method})")
-    choice = Choice(recipe.training.precision, recipe.training.attention, {}, {})
     fingerprint = str(shop.inter.notes["fingerprint"])
     run.write_recipe(recipe)
     write_json(run.folder / "environment.json", environment(recipe, fingerprint, choice))
@@ -229,5 +187,6 @@ def _train(
         ),
         progress=progress,
         metric=Metric(name, higher),
+        new_modules=NEW_MODULES if model.config.gpt else (),
         say=progress,
     )

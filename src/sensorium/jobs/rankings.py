@@ -64,7 +64,7 @@ def rank(model: Ranker, histories: Histories, targets: np.ndarray, exclude_seen:
     items, bias = model.item_vectors(), model.item_bias()
     ranks, tops = [], []
     for start in range(0, len(histories), CHUNK):
-        part = baselines.take(histories, slice(start, start + CHUNK))
+        part = histories.take(slice(start, start + CHUNK))
         scores = (model.user_vectors(part) @ items.T + bias).cpu().numpy()
         seen = list(part.items) if exclude_seen else None
         ranks.append(ranks_of(scores, targets[start : start + CHUNK], seen))
