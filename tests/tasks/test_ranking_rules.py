@@ -46,7 +46,17 @@ def test_never_and_penalties_add_up_for_whom_they_are_meant() -> None:
     ("rule", "message"),
     [
         (RuleRecipe(item={"genre": "Horror"}), "did you mean genres"),
-        (RuleRecipe(item={"genres": "Western"}), "no row has Western"),
+        (RuleRecipe(item={"genres": "Western"}), "no row has Western; values: Children's, Comedy, Horror"),
+        (RuleRecipe(item={"genres": "Horor"}), r"did you mean Horror\?"),
+        (
+            RuleRecipe(item={"genres": ["Comedy", "childrens"]}),
+            r"genres: no row has childrens; did you mean Children's\?",
+        ),
+        (RuleRecipe(item={"year": 1996}), "no row has 1996; the nearest is 1995"),
+        (
+            RuleRecipe(item={"genres": "Horror"}, history={"year": "<1900"}),
+            "history.year: no row has <1900; values: 1995",
+        ),
         (RuleRecipe(item={"genres": "Horror"}, user={"agee": "<18"}), "did you mean age"),
     ],
 )
