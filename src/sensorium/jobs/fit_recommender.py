@@ -13,13 +13,15 @@ from sensorium.evaluation.ranking_report import write_ranking_report
 from sensorium.evaluation.ranking_table import ranking_metrics
 from sensorium.jobs.begun import begun
 from sensorium.jobs.catalogue import save_catalogue
+from sensorium.jobs.ranking_card import ranking_card
 from sensorium.jobs.ranking_gpt import SMALL, check_gpt
-from sensorium.jobs.ranking_page import people
-from sensorium.jobs.rankings import Ranked, Shop, measured, open_shop, prediction_table, rank
+from sensorium.jobs.ranking_page import data_found, people
+from sensorium.jobs.rankings import Ranked, Shop, answered, measured, open_shop, prediction_table, rank
 from sensorium.jobs.recommender_parts import at_speed, build_recommender
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.transitions import GptAlone, TransitionsAlone, choose_transitions
 from sensorium.metrics.ranking import accuracy_at
+from sensorium.models.ranking_protocols import Ranker
 from sensorium.models.recommender import Recommender
 from sensorium.recipe import Recipe, RecommenderRecipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
@@ -30,7 +32,6 @@ from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.distributed import make_accelerator
 from sensorium.training.history import History
 from sensorium.training.loop import Metric, train
-from sensorium.training.precision import Choice
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
 
@@ -78,6 +79,8 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
     began, main = time.monotonic(), accelerator.is_main_process
     inter, splits, asked = shop.inter, shop.splits, recipe.recommender
     assert asked is not None
+    if main:
+        _announce(run, shop, progress)
     resolved = run.resolved()
     if resolved is not None:  # a resume keeps what was measured
         recipe = at_speed(recipe, resolved.training.precision, resolved.training.attention)
@@ -85,13 +88,18 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         parts = build_recommender(shop, recipe, progress)
     model, recipe = parts.model, at_speed(recipe, parts.choice.precision, parts.choice.attention)
     if main:
-        _announce(run, recipe, shop, parts.choice, progress)
+        run.write_recipe(recipe)
+        found = environment(recipe, str(inter.notes["fingerprint"]), parts.choice)
+        write_json(run.folder / "environment.json", found)
     test = shop.histories(splits.test, asked.history, "test")
     targets = inter.item[splits.test]
     answers: dict[str, Ranked] = {}
+
+    def answer(name: str, ranker: Ranker) -> None:
+        answers[name] = answered(run, name, len(test), lambda: rank(ranker, test, targets, asked.exclude_seen))
+
     if main:
-        run.log(f"test split read: before training, {len(test)} cases")
-        answers["before"] = rank(model, test, targets, asked.exclude_seen)
+        answer("before", model)
         if not run.done("measured_before"):
             run.finish("measured_before", rows=len(test))
     history = None
@@ -110,16 +118,16 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         run.finish("trained", seconds=history.seconds)
     else:
         model = Recommender.open(run.model)
-    run.log(f"test split read: after training, {len(test)} cases")
-    answers["after"] = rank(model, test, targets, asked.exclude_seen)
+    answer("after", model)
     if model.config.transitions:  # what each of the two reaches without the other
-        for name, part in (("gpt alone", GptAlone(model)), ("transitions alone", TransitionsAlone(model))):
-            answers[name] = rank(part, test, targets, asked.exclude_seen)
+        answer("gpt alone", GptAlone(model))
+        answer("transitions alone", TransitionsAlone(model))
     if not run.done("measured_after"):
         run.finish("measured_after", rows=len(test))
     cases, notes = measured(recipe, shop, model, answers, test)
     metrics = ranking_metrics(cases, seed=recipe.training.seed, n_resamples=recipe.evaluation.bootstrap, notes=notes)
     write_json(run.folder / "metrics.json", metrics)
+    write_atomic(run.model / "README.md", ranking_card(recipe, shop, model, metrics))
     write_atomic(run.folder / "predictions.parquet", prediction_table(shop, answers))
     seconds = time.monotonic() - began
     trained = run.read_json("history.json")
@@ -131,7 +139,7 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         title=run.folder.name,
         recipe_yaml=recipe.dump(),
         people=people(inter, cases, test),
-        data_report={"rows": len(inter)},
+        data_report=data_found(shop),
         environment=run.read_json("environment.json"),
         timings={"training seconds": trained["seconds"], "whole job seconds": seconds},
     )
@@ -140,15 +148,12 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
     accelerator.wait_for_everyone()
 
 
-def _announce(run: Run, recipe: Recipe, shop: Shop, choice: Choice, progress: Any) -> None:
-    sizes = {part: len(getattr(shop.splits, part)) for part in ("train", "validation", "test")}
+def _announce(run: Run, shop: Shop, progress: Any) -> None:
+    """Show what was found in the data, and keep it."""
     for line in shop.report.lines():
         progress(line)
-    progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" ({shop.splits.method})")
-    fingerprint = str(shop.inter.notes["fingerprint"])
-    run.write_recipe(recipe)
-    write_json(run.folder / "environment.json", environment(recipe, fingerprint, choice))
-    found = shop.report.to_dict() | {"splits": sizes, "split_method": shop.splits.method}
+    progress(", ".join(f"{count:,} {part}" for part, count in shop.sizes.items()) + f" ({shop.splits.method})")
+    found = shop.report.to_dict() | {"splits": shop.sizes, "split_method": shop.splits.method}
     write_json(run.folder / "data_report.json", found)
     shop.report.write_quarantine(run.folder / "quarantine.jsonl")
 

@@ -31,6 +31,7 @@ from sensorium.run import sha256_text
 from sensorium.training.feature_cache import cached_features, feature_key, weights_hash
 
 TEXT_ENCODER = "all-minilm-l6-v2"  # where the recipe names none: titles are read by something that knows words
+ENCODED = ("text", "image", "audio")  # kinds of columns that pretrained encoders read
 ENCODED_TOGETHER = 32
 LEAST_SPREAD = 1e-3
 
@@ -48,7 +49,7 @@ def item_contents(items: Entities, known: np.ndarray, recipe: Recipe, progress: 
     found = {}
     for name, kind in inputs.items():
         cells = items.cells[name]
-        if kind in ("text", "image", "audio"):
+        if kind in ENCODED:
             found[name] = _encoded(name, kind, cells, known, recipe, items.root, progress)
         else:
             found[name] = _told(name, kind, cells, known)
@@ -61,7 +62,7 @@ def user_attributes(users: Entities, known: np.ndarray, names: list[str] | None)
     Text, pictures and sounds of users are not read.
     """
     inputs = chosen_inputs(users, names, "user_inputs")
-    kept = {name: kind for name, kind in inputs.items() if kind not in ("text", "image", "audio")}
+    kept = {name: kind for name, kind in inputs.items() if kind not in ENCODED}
     rows = np.flatnonzero(known)
     codec = TableCodec.fit({n: (kind, [users.cells[n][int(row)] for row in rows]) for n, kind in kept.items()})
     if not kept:

@@ -83,11 +83,13 @@ class Recommender(PreTrainedModel):
         beside = config.items if config.transitions else 0
         self.register_buffer("transitions", torch.zeros(beside, beside))
         self.norm = nn.LayerNorm(width)
-        self.backbone: nn.Module = backbone or small_gpt(config)
+        self.backbone: nn.Module = small_gpt(config) if backbone is None else nn.Identity()
         for table in (self.gaps, self.ratings, self.relations, *self.user_tables):
             if table is not None:
                 nn.init.normal_(table.weight, std=SIZE)
         self.post_init()
+        if backbone is not None:  # not before: post_init draws the first weights of adapters anew
+            self.backbone = backbone
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: every module has its first weights already."""
