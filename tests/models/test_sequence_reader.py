@@ -24,8 +24,8 @@ from tests.tiny_models import part, stir
 TEXTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6]]
 
 
-def gpt(name: str = "llama") -> Any:
-    return load_backbone(part(name), dtype=torch.float32, attention="sdpa").eval()
+def gpt(name: str = "llama", kind: torch.dtype = torch.float32) -> Any:
+    return load_backbone(part(name), dtype=kind, attention="sdpa").eval()
 
 
 def bare(model: Any, entry: int) -> PretrainedReader:
@@ -117,13 +117,13 @@ def test_a_gpt_whose_layers_do_not_run_one_by_one_is_refused() -> None:
 # -- in the whole model ----------------------------------------------------------------------------
 
 
-def recommender(method: str, entry: int = 2) -> Recommender:
+def recommender(method: str, entry: int = 2, precision: str = "fp32") -> Recommender:
     torch.manual_seed(0)
     adapt = AdaptRecipe(method=method, layers=2, rank=2)  # type: ignore[arg-type]
-    tuned = adapt_backbone(gpt(), adapt)
+    tuned = adapt_backbone(gpt(kind=torch.bfloat16 if precision == "bf16" else torch.float32), adapt)
     freeze_unused(tuned, entry)
     config = RecommenderConfig(
-        items=9, users=3, width=8, history=5, gpt={"entry": entry, "precision": "fp32"}, adapt=adapt.model_dump()
+        items=9, users=3, width=8, history=5, gpt={"entry": entry, "precision": precision}, adapt=adapt.model_dump()
     )
     built = Recommender(config, PretrainedReader(tuned, 8, entry, 0.0)).eval()
     stir(built, 0.3)
@@ -156,6 +156,21 @@ def test_all_that_trains_has_a_gradient_and_nothing_below_the_entry_trains(metho
     assert bool(inner) is (method != "frozen")
     silent = [name for name, parameter in trainable(built) if parameter.grad is None]
     assert silent == []
+
+
+def test_weights_of_half_the_bits_say_about_the_same(tmp_path: Path) -> None:
+    exact = recommender("frozen").user_vectors(history())
+    built = recommender("frozen", precision="bf16")
+    rough = built.user_vectors(history())
+    assert rough.dtype == torch.float32 and 0 < (rough - exact).abs().max() < 0.1
+    built.save_pretrained(tmp_path / "model")
+    torch.testing.assert_close(Recommender.open(tmp_path / "model").user_vectors(history()), rough, atol=1e-5, rtol=0)
+
+
+def test_the_gpt_is_handed_in(tmp_path: Path) -> None:
+    built = recommender("lora")
+    with pytest.raises(ValueError, match=r"Recommender\.open"):
+        Recommender(built.config)
 
 
 def test_a_damaged_adapter_is_said_in_one_line(tmp_path: Path) -> None:

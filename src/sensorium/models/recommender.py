@@ -58,6 +58,8 @@ class Recommender(PreTrainedModel):
 
     def __init__(self, config: RecommenderConfig, backbone: PretrainedReader | None = None) -> None:
         super().__init__(config)
+        if config.gpt is not None and backbone is None:
+            raise ValueError("a pretrained GPT is handed in: Recommender.open reads it with the model")
         width = config.width
         shapes = {name: (tuple(shape), size) for name, (shape, size) in config.shapes.items()}
         self.tower = ItemTower(
