@@ -48,7 +48,7 @@ class RankingGPT:
         """What reads histories, adapted as the recipe says; what enters has the size that ``texts`` have there."""
         asked = recipe.recommender
         assert asked is not None
-        size = self.read(texts[:SAMPLE])[1].median() if texts else None
+        size = self.read(texts)[1].median() if texts else None
         gpt = adapt_backbone(self.model, recipe.model.adapt)
         freeze_unused(gpt, self.entry)
         reader = PretrainedReader(gpt, asked.width, self.entry, asked.dropout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from sensorium.errors import RecipeError
 from sensorium.jobs.item_features import chosen_inputs, contents_by_gpt, item_contents, review_contents, user_attributes
-from sensorium.jobs.ranking_gpt import SMALL, RankingGPT, open_gpt
+from sensorium.jobs.ranking_gpt import SAMPLE, SMALL, RankingGPT, open_gpt
 from sensorium.jobs.rankings import Shop
 from sensorium.models.recommender import Recommender
 from sensorium.models.recommender_config import RecommenderConfig
@@ -101,7 +102,6 @@ def _folder(gpt: RankingGPT | None) -> Path | None:
 
 def _some_texts(shop: Shop, names: list[str]) -> list[str]:
     """Texts of items that training holds, by which the size of a GPT's stream is taken."""
-    known = np.flatnonzero(shop.popularity > 0).tolist()
-    return [
-        str(shop.inter.items.cells[name][row]) for name in names for row in known if shop.inter.items.cells[name][row]
-    ]
+    known, cells = np.flatnonzero(shop.popularity > 0).tolist(), shop.inter.items.cells
+    found = (str(cells[name][row]) for row in known for name in names if cells[name][row])
+    return list(islice(found, SAMPLE))
