@@ -25,7 +25,8 @@ from sensorium.models.recommender import Recommender
 from sensorium.recipe import InteractionsRecipe, Recipe
 from sensorium.run import Run, write_atomic
 
-CHUNK = 512  # cases whose scores over the catalogue are held at once
+CHUNK = 512  # cases whose scores over the catalogue are held at once, at the most
+SCORES = 1 << 24  # scores that are held at once
 GROUPED = 12  # most values of a user's category by which results are also given
 
 
@@ -71,11 +72,12 @@ def rank(model: Ranker, histories: Histories, targets: np.ndarray, exclude_seen:
     """Rank the whole catalogue for each case."""
     items, bias = model.item_vectors(), model.item_bias()
     ranks, tops = [], []
-    for start in range(0, len(histories), CHUNK):
-        part = histories.take(slice(start, start + CHUNK))
+    together = max(1, min(CHUNK, SCORES // len(items)))
+    for start in range(0, len(histories), together):
+        part = histories.take(slice(start, start + together))
         scores = (model.user_vectors(part) @ items.T + bias).cpu().numpy()
         seen = list(part.items) if exclude_seen else None
-        ranks.append(ranks_of(scores, targets[start : start + CHUNK], seen))
+        ranks.append(ranks_of(scores, targets[start : start + together], seen))
         if seen is not None:
             rows, places = np.nonzero(part.items >= 0)
             scores[rows, part.items[rows, places]] = -np.inf
