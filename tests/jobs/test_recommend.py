@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from starlette.testclient import TestClient
 
 import sensorium
 from sensorium.errors import DataError
 from sensorium.jobs.recommend import OpenedRecommender
+from sensorium.jobs.serving_parts import make_parts
+from sensorium.serving.api import make_app
+from sensorium.serving.engine import EngineSettings
+from sensorium.serving.settings import Settings
 from tests.ring import fit_ring
 
 
@@ -77,3 +83,23 @@ def test_bad_calls_are_said(opened: OpenedRecommender) -> None:
         opened.predict([{"customer": "u1"}])
     with pytest.raises(DataError, match="out of range"):
         opened.recommend(user="u1", freshness=float("nan"))
+
+
+def test_over_http_it_answers_as_from_python(opened: OpenedRecommender) -> None:
+    parts = make_parts(opened, EngineSettings())
+    client = TestClient(make_app(parts, Settings(name="ring", hosts=("testserver",))), raise_server_exceptions=False)
+
+    def ask(**told: Any) -> Any:
+        return client.post("/v1/recommend", json={"model": "ring", **told}).json()
+
+    found = ask(user="u7", top=3, because=True, diversity=0.5)
+    expected = opened.recommend(user="u7", top=3, because=True, diversity=0.5).items
+    assert [(one["item"], one["title"]) for one in found["data"]] == [(one.item, one.title) for one in expected]
+    assert [one["because"] for one in found["data"]] == [
+        [dataclasses.asdict(r) for r in one.reasons] for one in expected
+    ]
+    assert ask(user="nobody")["known"] is False and "no user of this run" in ask(user="nobody")["notes"][0]
+    assert ask(history=["thing 4", "t5"])["known"] is True and ask(history=[])["known"] is False
+    fresh = [opened.age[opened.item(one["item"])] for one in ask(user="u7", freshness=1, seen=True)["data"]]
+    assert fresh == sorted(fresh)
+    assert ask(history=["no such thing"])["error"]["code"] == "unknown_item"

@@ -111,6 +111,10 @@ class OpenedRecommender:
             found.setdefault(title.casefold(), place)
         return found | {name: place for place, name in enumerate(self.names)}
 
+    def warm(self) -> None:
+        """Compute now what all lists share, and not when the first is asked for."""
+        _ = self.vectors, self.contents, self._places
+
     # -- histories ---------------------------------------------------------------------------------
 
     def history_of(self, users: Sequence[int]) -> Histories:
