@@ -130,6 +130,16 @@ def test_some_items_are_the_same_alone_as_among_all() -> None:
     torch.testing.assert_close(built.tower(some), built.item_vectors()[some])
 
 
+def test_vectors_of_some_items_are_their_rows_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model()
+    made.take_transitions(np.random.default_rng(0).normal(size=(ITEMS, ITEMS)).astype(np.float32), 0.5, 1.0)
+    whole = made.item_vectors()
+    for without in (frozenset[str](), frozenset({"transitions"}), frozenset({"identity"})):
+        torch.testing.assert_close(made.item_vectors(without, [3, 0]), made.item_vectors(without)[[3, 0]])
+    monkeypatch.setattr("sensorium.models.recommender.ITEMS_TOGETHER", 2)
+    torch.testing.assert_close(made.item_vectors(), whole)
+
+
 def test_first_weights_hold_all_items_for_about_as_likely() -> None:
     torch.manual_seed(0)
     built = Recommender(RecommenderConfig(items=500, users=3, width=64)).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from sensorium.data.sources import from_rows
 from sensorium.data.tables import Source
 from sensorium.errors import DataError, RunError
 from sensorium.jobs.catalogue import FIRST_SEEN, ITEMS, USERS
+from sensorium.jobs.recommendations import NOBODY, Recommendations, Recommended, check_wishes, notes_of
 from sensorium.models.recommender import Recommender
 from sensorium.recipe import InteractionsRecipe, RecommenderRecipe
 from sensorium.run import Run
@@ -32,32 +33,6 @@ from sensorium.tasks.ranking_rules import check_rules, penalties
 CANDIDATES = 100  # items among which a list is made more diverse or fresher
 USERS_TOGETHER = 1024
 REASONS = 5  # told for an item, at the most
-
-
-@dataclass(frozen=True)
-class Recommended:
-    """One item; ``reasons``: what its score would lose without it, the strongest first, by title or input."""
-
-    item: str
-    title: str
-    score: float
-    reasons: list[Reason] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Recommendations:
-    """A list, and what there is to say about it.
-
-    Attributes:
-        known: whether anything is known of whom it is for; otherwise it is what any visitor gets.
-    """
-
-    items: list[Recommended]
-    notes: list[str]
-    known: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class OpenedRecommender:
@@ -89,6 +64,7 @@ class OpenedRecommender:
         self.attributes = {n.removeprefix("of "): n for n in self.users.column_names if n.startswith("of ")}
         cells = {name: self.users[column].to_pylist() for name, column in self.attributes.items()}
         check_rules(self.recipe.rules, self.catalogue, cells)
+        self._means: dict[frozenset[str], Tensor] = {}
 
     def _title(self) -> str:
         return next((name for name in ("title", "name") if name in self.catalogue), "item")
@@ -261,30 +237,21 @@ class OpenedRecommender:
         config = self.model.config
         beside = {"transitions": config.transitions, "reviews": config.reviews}
         inputs = [*config.shapes, *(name for name, there in beside.items() if there)]
-        told = ranking_reasons.because(self.model, histories, items, inputs)
+        told = ranking_reasons.because(self.model, histories, items, inputs, centred=lambda w: self._centred(items, w))
         return [[self._titled(one) for one in mine if one.fall > 0][:REASONS] for mine in told]
+
+    @torch.inference_mode()
+    def _centred(self, items: list[int], without: frozenset[str]) -> Tensor:
+        """See ``ranking_reasons.centred_vectors``; the mean over the catalogue is taken once, and then kept."""
+        if without not in self._means:
+            whole = self.model.item_vectors(without) if without else self.vectors
+            self._means[without] = whole.mean(0)
+        own = self.model.item_vectors(without, items) - self._means[without]
+        bias = self.model.item_bias()
+        return torch.cat([own, (bias[items] - bias.mean())[:, None]], 1)
 
     def _titled(self, reason: Reason) -> Reason:
         return replace(reason, name=self.titles[int(reason.name)]) if reason.kind == "history" else reason
-
-
-NOBODY = "what the model gives a visitor of whom nothing is known"
-
-
-def notes_of(told: object, user: int) -> list[str]:
-    """What is said of a row's user, whose place among the run's is ``user``, -1 for none."""
-    if user >= 0:
-        return []
-    return [f"there is no user: {NOBODY}" if id_text(told) is None else f"no user of this run: {NOBODY}"]
-
-
-def check_wishes(top: int, diversity: float = 0.0, freshness: float = 0.0) -> None:
-    """DataError where a list of that kind cannot be made."""
-    if top < 1:
-        raise DataError(f"top {top} asks for nothing", mend="ask for at least 1")
-    for name, value in (("diversity", diversity), ("freshness", freshness)):
-        if not 0 <= value <= 1:
-            raise DataError(f"{name} {value:g} is out of range", mend="give 0 to 1")
 
 
 STEPS = {"items": (-1, np.int64), "gaps": (0, np.float32), "ratings": (np.nan, np.float32), "reviews": (-1, np.int64)}

@@ -14,7 +14,8 @@ from sensorium import assets
 from sensorium.data.interaction_checks import id_text
 from sensorium.data.sources import open_source
 from sensorium.errors import DataError
-from sensorium.jobs.recommend import USERS_TOGETHER, OpenedRecommender, check_wishes, notes_of
+from sensorium.jobs.recommend import USERS_TOGETHER, OpenedRecommender
+from sensorium.jobs.recommendations import check_wishes, notes_of
 from sensorium.recipe import DataRecipe
 from sensorium.run import written_beside
 from sensorium.training.progress import make_progress

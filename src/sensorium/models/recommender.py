@@ -7,7 +7,7 @@ interaction read: what a prefix of a history predicts in training is what the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from sensorium.models.sequence_reader import PretrainedReader, small_gpt
 from sensorium.models.transitions import decayed
 
 TOGETHER = 256  # users whose histories are read at once in use
+ITEMS_TOGETHER = 1 << 16  # items whose vectors are made at once in use
 
 
 class Read(NamedTuple):
@@ -218,10 +219,12 @@ class Recommender(PreTrainedModel):
     # -- in use ------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def item_vectors(self, without: frozenset[str] = frozenset()) -> Tensor:
-        """(items, width) fp32, of all items of the catalogue; with transitions (items, width + items)."""
-        own = self.tower(None, without).float()
-        return own if self._alone(without) else torch.cat([own, self.transitions.T], 1)
+    def item_vectors(self, without: frozenset[str] = frozenset(), items: Sequence[int] | None = None) -> Tensor:
+        """(items, width) fp32, of all items of the catalogue or of some; with transitions (items, width + items)."""
+        chosen = torch.arange(self.config.items) if items is None else torch.tensor(items, dtype=torch.int64)
+        stretches = chosen.to(self.device).split(ITEMS_TOGETHER)  # an item's parts take several times its vector's room
+        own = torch.cat([self.tower(some, without).float() for some in stretches])
+        return own if self._alone(without) else torch.cat([own, self.transitions.T[chosen]], 1)
 
     def item_bias(self) -> Tensor:
         """(items,) zeros: an item that nobody touched is not held back by anything but its content."""
@@ -231,7 +234,8 @@ class Recommender(PreTrainedModel):
     def user_vectors(self, histories: Histories, without: frozenset[str] = frozenset()) -> Tensor:
         """(users, as wide as items' vectors) fp32; the GPT reads the latest ``config.history`` interactions of each."""
         found = list(self.user_vectors_by_parts(histories, without))
-        empty = torch.zeros(0, self.item_vectors(without).shape[1], device=self.device)
+        width = self.config.width + (0 if self._alone(without) else self.config.items)
+        empty = torch.zeros(0, width, device=self.device)
         return torch.cat(found) if found else empty
 
     @torch.inference_mode()

@@ -63,8 +63,7 @@ def because(
 def centred_vectors(ranker: Ranker, items: Sequence[int], without: frozenset[str] = frozenset()) -> Tensor:
     """(listed, width + 1) vectors of ``items`` and, last, their bias, each less the mean over the whole catalogue."""
     vectors, bias = ranker.item_vectors(without), ranker.item_bias()
-    own = torch.cat([vectors[list(items)] - vectors.mean(0), (bias[list(items)] - bias.mean())[:, None]], 1)
-    return own
+    return torch.cat([vectors[list(items)] - vectors.mean(0), (bias[list(items)] - bias.mean())[:, None]], 1)
 
 
 def _margins(ranker: Ranker, histories: Histories, own: Tensor, without: frozenset[str]) -> np.ndarray:
