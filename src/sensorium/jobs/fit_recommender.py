@@ -164,6 +164,8 @@ def _train(
     """Tune the model; the weights with the best NDCG@10 on validation cases stay in it."""
     inter, splits, asked, training = shop.inter, shop.splits, recipe.recommender, recipe.training
     assert asked is not None
+    if asked.loss == "sampled":  # memory and time of a step are those of what it reads, not of the catalogue
+        model.tower.learn_by_rows()
     counts = shop.popularity
     windows = Windows(inter, splits.train, asked.history, training.seed)
     task = Recommend(inter, asked, counts > 0, counts / counts.sum())

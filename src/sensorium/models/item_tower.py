@@ -109,6 +109,12 @@ class ItemTower(nn.Module):
         joined = LATE.get(fusion)
         self.fusion = joined(modalities, FusionRecipe(width=width, heads=1)) if joined else None
 
+    def learn_by_rows(self) -> None:
+        """A step's gradient is of the rows that it read, and holds nothing for the rest of the catalogue."""
+        for table in (self.identity, self.entities):
+            if table is not None:
+                table.sparse = True
+
     def forward(self, items: Tensor | None = None, without: frozenset[str] = frozenset()) -> Tensor:
         """Vectors (n, width) of ``items`` (n,), of the whole catalogue by default.
 

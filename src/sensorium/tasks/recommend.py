@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -147,9 +148,14 @@ class Recommend:
             total = total + self.recipe.knowledge_weight * count * triples
         return Loss(total, count)
 
+    @cached_property
+    def _catalogue(self) -> np.ndarray:
+        """Items that training holds, found once: it takes as long as the catalogue is."""
+        return np.flatnonzero(self.known)
+
     def _candidates(self, asked: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Tensor | None]:
         """Items to score, sorted: all known ones, or the batch's targets and uniform negatives with log weights."""
-        known = np.flatnonzero(self.known)
+        known = self._catalogue
         if self.recipe.loss == "full":
             return known, None
         drawn = np.concatenate([asked, known[rng.integers(len(known), size=self.recipe.negatives)]])
