@@ -51,13 +51,18 @@ def test_it_learns_and_stands_alone(tmp_path: Path, parts: dict[str, Path]) -> N
     assert (model / "adapter" / "adapter_config.json").is_file() and (model / "backbone" / "config.json").is_file()
     opened = Recommender.open(model)
     assert set(opened.config.shapes) == {"title", "title by the GPT"} and opened.config.gpt["entry"] == 2
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert f"- GPT: `{away['llama']}`" in card and "tuned by lora" in card
     shutil.rmtree(tmp_path / "parts")
     shutil.move(tmp_path / "run", tmp_path / "elsewhere")
     (tmp_path / "empty").mkdir()
-    words = command("recommend", tmp_path / "elsewhere", "--history", "i3; i4; i5", "--top", "3", "--json")
+    words = command("recommend", tmp_path / "elsewhere", "--history", "i3; i4; i5", "--top", "3", "--because", "--json")
     said = new_process(words, tmp_path / "empty")
     assert said.code == 0, said.err
-    assert json.loads(said.out)["items"][0]["item"] == "i6"
+    first = json.loads(said.out)["items"][0]
+    assert first["item"] == "i6"
+    reasons = [one["name"] for one in first["reasons"]]
+    assert reasons[0] == f"{WORDS[5]} {WORDS[6]}" and "title by the GPT" in reasons  # i5, what came last, speaks for it
 
 
 @pytest.mark.parametrize(
