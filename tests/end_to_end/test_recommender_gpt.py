@@ -44,7 +44,9 @@ def shop(folder: Path, parts: dict[str, Path], **recommender: Any) -> Path:
 def test_it_learns_and_stands_alone(tmp_path: Path, parts: dict[str, Path]) -> None:
     away = {name: tmp_path / "parts" / name for name in parts}
     shutil.copytree(parts["llama"].parent, tmp_path / "parts")
-    found = json.loads(done("fit", shop(tmp_path, away, transitions="never"), "--json").out)
+    fitted = done("fit", shop(tmp_path, away, transitions="never"), "--json")
+    assert "lora, fp32, sdpa attention; items enter at layer 2" in " ".join(fitted.err.split())
+    found = json.loads(fitted.out)
     after, before = (found["metrics"][when]["ndcg@10"]["value"] for when in ("after", "before"))
     assert after > 0.8 > before + 0.2  # each follows the one before it: there is something to learn
     model = tmp_path / "run" / "model"

@@ -12,7 +12,8 @@ import torch
 
 from sensorium.errors import RecipeError
 from sensorium.jobs.item_features import chosen_inputs, contents_by_gpt, item_contents, review_contents, user_attributes
-from sensorium.jobs.ranking_gpt import SAMPLE, SMALL, RankingGPT, open_gpt
+from sensorium.jobs.parts import trainable_parameters
+from sensorium.jobs.ranking_gpt import SAMPLE, SMALL, open_gpt
 from sensorium.jobs.rankings import Shop
 from sensorium.models.recommender import Recommender
 from sensorium.models.recommender_config import RecommenderConfig
@@ -86,18 +87,20 @@ def build_recommender(shop: Shop, recipe: Recipe, progress: Any) -> RecommenderP
     of_item = None if graph is None else torch.from_numpy(graph.of_item)
     model.fill(contents, torch.from_numpy(known), of_item, numbers, categories, reviews)
     model.eval()
-    choice = Choice("fp32", "sdpa", {}, {}) if gpt is None else gpt.choice
-    return RecommenderParts(model, _folder(gpt), choice)
+    if gpt is None:
+        return RecommenderParts(model, None, Choice("fp32", "sdpa", {}, {}))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    progress(
+        f"trains {trainable_parameters(model):,} of {total:,} parameters, {recipe.model.adapt.method}, "
+        f"{gpt.choice.precision}, {gpt.choice.attention} attention; items enter at layer {gpt.entry}"
+    )
+    return RecommenderParts(model, gpt.folder, gpt.choice)
 
 
 def at_speed(recipe: Recipe, precision: str, attention: str) -> Recipe:
     """The recipe with what was measured written into it."""
     training = recipe.training.model_copy(update={"precision": precision, "attention": attention})
     return recipe.model_copy(update={"training": training})
-
-
-def _folder(gpt: RankingGPT | None) -> Path | None:
-    return None if gpt is None else gpt.folder
 
 
 def _some_texts(shop: Shop, names: list[str]) -> list[str]:
