@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Results, clean_environment, integers, table
+from benchmarks.common import RESULTS, ROOT, Results, clean_environment, integers, table
 from benchmarks.curves import status_bytes
 
 MIB = 1 << 20
@@ -101,7 +101,7 @@ def ranked(args: argparse.Namespace) -> dict[str, Any]:
 def in_a_process(size: int, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     words = ["--one", str(size), kind, "--width", str(args.width), "--steps", str(args.steps)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.catalogue", *words], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.catalogue", *words], capture_output=True, text=True, check=True, cwd=ROOT
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
