@@ -161,6 +161,17 @@ def test_bad_input_is_one_line(fitted: Path, sensorium: Callable[..., Any], word
     assert message in said.line
 
 
+def test_sampled_softmax_learns_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tables(tmp_path)
+    more = "layers: 1\n  loss: sampled\n  negatives: 12\n  transitions: never"
+    recipe = RECIPE.replace("layers: 1", more).replace("epochs: 2", "epochs: 20").replace("3.0e-3", "1.0e-2")
+    (tmp_path / "r.yaml").write_text(recipe.replace("bootstrap: 100", "bootstrap: 100, baselines: false"))
+    assert command(["fit", "r.yaml"]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["before"]["hit_rate@5"]["value"] < 0.5 < 0.7 < metrics["after"]["hit_rate@5"]["value"]
+
+
 def test_a_folder_that_is_no_run(sensorium: Callable[..., Any], tmp_path: Path) -> None:
     assert sensorium("recommend", str(tmp_path), "--user", "u1").code == 2
 
