@@ -28,7 +28,7 @@ from sensorium.run import Run
 from sensorium.tasks import ranking_reasons
 from sensorium.tasks.ranking import ages, rerank, top_k
 from sensorium.tasks.ranking_reasons import Reason
-from sensorium.tasks.ranking_rules import check_rules, penalties
+from sensorium.tasks.ranking_rules import check_rules, matched, penalties
 
 CANDIDATES = 100  # items among which a list is made more diverse or fresher
 USERS_TOGETHER = 1024
@@ -64,6 +64,7 @@ class OpenedRecommender:
         self.attributes = {n.removeprefix("of "): n for n in self.users.column_names if n.startswith("of ")}
         cells = {name: self.users[column].to_pylist() for name, column in self.attributes.items()}
         check_rules(self.recipe.rules, self.catalogue, cells)
+        self._rules = matched(self.recipe.rules, self.catalogue, len(self.names))
         self._means: dict[frozenset[str], Tensor] = {}
 
     def _title(self) -> str:
@@ -231,7 +232,7 @@ class OpenedRecommender:
 
     def _penalties(self, known: Mapping[str, Any], seen: np.ndarray) -> np.ndarray:
         user = {name: [known.get(name)] for name in self.attributes}
-        return penalties(self.recipe.rules, self.catalogue, user, seen, len(self.names))
+        return penalties(self._rules, user, seen, len(self.names))
 
     def _reasons(self, histories: Histories, items: list[int]) -> list[list[Reason]]:
         config = self.model.config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,22 +31,34 @@ def holds(condition: Mapping[str, Any], columns: Columns, rows: int) -> np.ndarr
     return found
 
 
-def penalties(
-    rules: Sequence[RuleRecipe], items: Columns, users: Columns, history: np.ndarray, count: int
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Matched:
+    """A rule, the items that it is about and those of a history that call for it: (items,) bool each, once for all users."""
+
+    rule: RuleRecipe
+    items: np.ndarray
+    history: np.ndarray
+
+
+def matched(rules: Sequence[RuleRecipe], items: Columns, count: int) -> list[Matched]:
+    """Which of ``count`` items each rule is about; ``items``: column: a cell an item."""
+    return [Matched(rule, holds(rule.item, items, count), holds(rule.history, items, count)) for rule in rules]
+
+
+def penalties(rules: Sequence[Matched], users: Columns, history: np.ndarray, count: int) -> np.ndarray:
     """(items,) to take off the scores of one user; inf for never.
 
     Args:
-        items: column: a cell an item; users: column: the one user's cell in a list.
+        users: column: the one user's cell in a list.
         history: indices of the items that the user has met; count: how many items there are.
     """
     off = np.zeros(count)
-    for rule in rules:
-        if not holds(rule.user, users, 1)[0]:
+    for one in rules:
+        if not holds(one.rule.user, users, 1)[0]:
             continue
-        if rule.history and not holds(rule.history, items, count)[history].any():
+        if one.rule.history and not one.history[history].any():
             continue
-        off[holds(rule.item, items, count)] += np.inf if rule.penalty == "never" else rule.penalty
+        off[one.items] += np.inf if one.rule.penalty == "never" else one.rule.penalty
     return off
 
 
