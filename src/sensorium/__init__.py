@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sensorium.errors import SensoriumError as SensoriumError
     from sensorium.jobs.evaluate import evaluate as evaluate
     from sensorium.jobs.fit import fit as fit
-    from sensorium.jobs.opened import load as load
+    from sensorium.jobs.load import load as load
     from sensorium.recipe import Recipe as Recipe
     from sensorium.run import Run as Run
 
@@ -30,7 +30,7 @@ _HOMES = {
     "SensoriumError": "sensorium.errors",
     "evaluate": "sensorium.jobs.evaluate",
     "fit": "sensorium.jobs.fit",
-    "load": "sensorium.jobs.opened",
+    "load": "sensorium.jobs.load",
 }
 __all__ = ["Recipe", "Run", "SensoriumError", "__version__", "evaluate", "fit", "load"]
 

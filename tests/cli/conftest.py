@@ -72,12 +72,12 @@ CALLS: dict[str, list[str]] = {
     "fit.fit": ["recipe", "fresh", "seeds", "progress"],
     "fit.infer_recipe": ["data", "target", "inputs", "task", "overrides", "output"],
     "evaluate.evaluate": ["run", "data"],
-    "predict.predict_file": ["run", "data", "out", "progress"],
+    "predict.predict_file": ["run", "data", "out", "progress", "top"],
     "inspect.check_data": ["source", "progress"],
     "inspect.show_example": ["recipe", "row"],
     "demo.demo": ["minutes", "output", "progress"],
 }
-KEYWORDS = {"fresh", "seeds", "progress", "target", "inputs", "task", "overrides", "output", "minutes"}
+KEYWORDS = {"top", "fresh", "seeds", "progress", "target", "inputs", "task", "overrides", "output", "minutes"}
 
 
 @pytest.fixture
@@ -107,7 +107,9 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
         "fit": {"fit": fit, "infer_recipe": infer_recipe},
         "evaluate": {"evaluate": lambda run, data=None: jobs.reply("evaluate", METRICS, run=run, data=data)},
         "predict": {
-            "predict_file": lambda run, data, out, progress=None: jobs.reply("predict", 3, run=run, data=data, out=out)
+            "predict_file": lambda run, data, out, progress=None, top=None: jobs.reply(
+                "predict", 3, run=run, data=data, out=out, top=top
+            )
         },
         "inspect": {
             "check_data": lambda source, progress=None: jobs.reply("check", Report(), source=source),

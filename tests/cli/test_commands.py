@@ -210,7 +210,7 @@ def test_evaluate_prints_metrics_that_have_no_before(sensorium: Callable[..., An
 def test_predict(sensorium: Callable[..., Any], jobs: Any, rows: int, line: str) -> None:
     jobs.answers["predict"] = rows
     said = sensorium("predict", "runs/x", "--data", "t.csv", "--out", "a.csv")
-    assert jobs.given("predict") == {"run": "runs/x", "data": "t.csv", "out": "a.csv"}
+    assert jobs.given("predict") == {"run": "runs/x", "data": "t.csv", "out": "a.csv", "top": None}
     assert said.out.splitlines()[-1] == line
 
 

@@ -148,6 +148,8 @@ def test_nothing_of_the_test_part_is_reachable(kind, inter, limit):
     if kind == "cold_items":
         assert not splits.cold[inter.item[splits.train]].any() and splits.cold[inter.item[splits.test]].all()
     everything = set(range(len(inter)))
+    inter.reviews = [f"of row {row}" if row % 4 else None for row in range(len(inter))]
+    texts, _ = inter.said
     known = {
         "train": train,
         "validation": everything if kind == "by_time" else train,
@@ -156,13 +158,17 @@ def test_nothing_of_the_test_part_is_reachable(kind, inter, limit):
     for part, rows in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
         found = history_of(inter, splits, rows, limit, part)
         assert found.items.shape == found.gaps.shape == found.ratings.shape and found.items.shape[1] <= limit
-        for case, items, gaps, ratings in zip(rows.tolist(), found.items, found.gaps, found.ratings, strict=True):
+        assert found.reviews is not None and found.reviews.shape == found.items.shape
+        parts = (found.items, found.gaps, found.ratings, found.reviews)
+        for case, items, gaps, ratings, reviews in zip(rows.tolist(), *parts, strict=True):
             expected = before(inter, case, known[part])[-limit:]
             pad = len(items) - len(expected)
             assert items.tolist() == [-1] * pad + inter.item[expected].tolist()
             assert gaps[pad:].tolist() == [0, *np.diff(inter.time[expected])][: len(expected)] and not gaps[:pad].any()
             told = np.concatenate([np.full(pad, np.nan, np.float32), inter.rating[expected]])
             assert np.array_equal(ratings, told, equal_nan=True)
+            said = [texts[review] if review >= 0 else None for review in reviews]
+            assert said == [None] * pad + [inter.reviews[row] for row in expected]  # never the case's own
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,7 @@ import yaml
 from sensorium.run import Run, sha256_file
 
 
-def recipe(folder: Path, output: str) -> Path:
+def recipe(folder: Path, output: str, backbone: str) -> Path:
     rng = np.random.default_rng(0)
     lines = ["user_id,item_id,timestamp,rating"]
     for user in range(30):
@@ -27,7 +27,8 @@ def recipe(folder: Path, output: str) -> Path:
     raw = {
         "task": "recommend",
         "data": {"source": str(folder / "seen.csv"), "interactions": {"rating": "rating"}},
-        "recommender": {"width": 8, "layers": 1, "history": 10, "identity_dropout": 0.2},
+        "model": {"adapt": {"method": "lora", "layers": 2}},
+        "recommender": {"backbone": backbone, "width": 8, "layers": 1, "history": 10, "identity_dropout": 0.2},
         "training": {"epochs": 12, "batch_size": 8, "learning_rate": 0.01, "checkpoint_every": 3, "patience": None},
         "evaluation": {"baselines": False, "bootstrap": 100},
         "tracking": [],
@@ -43,9 +44,13 @@ def command(path: Path) -> list[str]:
 
 
 @pytest.mark.long
-def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
-    subprocess.run(command(recipe(tmp_path, "whole")), check=True, capture_output=True)
-    killed = recipe(tmp_path, "killed")
+@pytest.mark.parametrize("backbone", ["small", "llama"])
+def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(
+    tmp_path: Path, parts: dict[str, Path], backbone: str
+) -> None:
+    gpt = str(parts.get(backbone, backbone))
+    subprocess.run(command(recipe(tmp_path, "whole", gpt)), check=True, capture_output=True)
+    killed = recipe(tmp_path, "killed", gpt)
     process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not list((tmp_path / "killed" / "checkpoints").glob("step-*")) and time.monotonic() < until:
@@ -55,7 +60,8 @@ def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(tmp_path: Path) ->
     assert not Run(tmp_path / "killed").done("reported")
     subprocess.run(command(killed), check=True, capture_output=True)
     one, other = Run(tmp_path / "whole"), Run(tmp_path / "killed")
-    assert sha256_file(one.model / "model.safetensors") == sha256_file(other.model / "model.safetensors")
+    for weights in one.model.rglob("*.safetensors"):
+        assert sha256_file(weights) == sha256_file(other.model / weights.relative_to(one.model))
     assert one.metrics == other.metrics
     rows = pq.read_table(one.folder / "predictions.parquet").to_pydict()
     assert len(rows["user"]) == 30 and min(rows["rank_after"]) >= 1

@@ -12,7 +12,9 @@ import torch
 
 from sensorium.data.interactions import Histories
 from sensorium.models.item_tower import Content
-from sensorium.models.recommender import Recommender, RecommenderConfig, Sequences
+from sensorium.models.ranking_inputs import Sequences
+from sensorium.models.recommender import Recommender
+from sensorium.models.recommender_config import RecommenderConfig
 
 ITEMS, USERS, STEPS = 12, 3, 5
 
@@ -27,12 +29,12 @@ def contents() -> dict[str, Content]:
     }
 
 
-def model(fusion: str = "tokens", known: torch.Tensor | None = None) -> Recommender:
+def model(fusion: str = "tokens", known: torch.Tensor | None = None, reviews: int = 0) -> Recommender:
     torch.manual_seed(0)
     config = RecommenderConfig(
         items=ITEMS, users=USERS, width=8, layers=2, heads=2, history=STEPS, fusion=fusion,
         shapes={"title": [[ITEMS, 6], None], "colour": [[ITEMS], 5]}, user_numbers=2, user_categories=[4],
-        entities=4, relations=2,
+        entities=4, relations=2, reviews=[reviews, 6] if reviews else None,
     )  # fmt: skip
     built = Recommender(config)
     with torch.no_grad():
@@ -40,7 +42,8 @@ def model(fusion: str = "tokens", known: torch.Tensor | None = None) -> Recommen
             parameter.add_(0.3 * torch.randn(parameter.shape))
     of_item = torch.tensor([0, 1, 2, 3] + [-1] * (ITEMS - 4))
     known = torch.ones(ITEMS, dtype=torch.bool) if known is None else known
-    built.fill(contents(), known, of_item, torch.randn(USERS, 2), torch.randint(4, (USERS, 1)))
+    said = Content(torch.randn(reviews, 6), torch.ones(reviews, dtype=torch.bool)) if reviews else None
+    built.fill(contents(), known, of_item, torch.randn(USERS, 2), torch.randint(4, (USERS, 1)), said)
     return built.eval()
 
 
@@ -127,6 +130,16 @@ def test_some_items_are_the_same_alone_as_among_all() -> None:
     torch.testing.assert_close(built.tower(some), built.item_vectors()[some])
 
 
+def test_vectors_of_some_items_are_their_rows_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model()
+    made.take_transitions(np.random.default_rng(0).normal(size=(ITEMS, ITEMS)).astype(np.float32), 0.5, 1.0)
+    whole = made.item_vectors()
+    for without in (frozenset[str](), frozenset({"transitions"}), frozenset({"identity"})):
+        torch.testing.assert_close(made.item_vectors(without, [3, 0]), made.item_vectors(without)[[3, 0]])
+    monkeypatch.setattr("sensorium.models.recommender.ITEMS_TOGETHER", 2)
+    torch.testing.assert_close(made.item_vectors(), whole)
+
+
 def test_first_weights_hold_all_items_for_about_as_likely() -> None:
     torch.manual_seed(0)
     built = Recommender(RecommenderConfig(items=500, users=3, width=64)).eval()
@@ -145,3 +158,70 @@ def test_a_new_process_gives_the_same_vectors(tmp_path: Path) -> None:
     assert torch.equal(torch.load(tmp_path / "out", weights_only=True), built.item_vectors())
     again = Recommender.from_pretrained(tmp_path).eval()
     assert torch.equal(again.user_vectors(history()), built.user_vectors(history()))
+
+
+def reviewed(*said: int) -> Histories:
+    """``history`` of which the first user's steps have these reviews."""
+    found = history()
+    found.reviews = np.full(found.items.shape, -1)
+    found.reviews[0] = said
+    return found
+
+
+def test_a_review_is_read_after_its_item_was_foretold() -> None:
+    built = model(reviews=3)
+    states, other = (built.states(Sequences.of(reviewed(*said))) for said in ((-1, 0, 1, 2, -1), (-1, 0, 1, 0, -1)))
+    # the fourth item is foretold from what stands before it: positions 0 to 3; its own review counts from there on
+    torch.testing.assert_close(states[:, :4], other[:, :4], atol=1e-6, rtol=0)
+    assert ((states[0, 4:] - other[0, 4:]).abs().amax(1) > 1e-3).all()
+    torch.testing.assert_close(states[1:], other[1:], atol=1e-6, rtol=0)  # nor is it anybody else's
+
+
+def test_no_review_and_a_review_that_is_withheld_are_the_same_missing_one() -> None:
+    built = model(reviews=3)
+    silent, unknown = built.user_vectors(reviewed(-1, -1, -1, -1, -1)), built.user_vectors(history())
+    torch.testing.assert_close(silent, unknown)
+    torch.testing.assert_close(built.user_vectors(reviewed(0, 1, 2, 0, 1), frozenset({"reviews"})), silent)
+    assert not torch.allclose(built.user_vectors(reviewed(0, 1, 2, 0, 1)), silent)
+
+
+def test_two_readers_of_a_text_are_withheld_together() -> None:
+    shapes = {"title": [[ITEMS, 6], None], "title by the GPT": [[ITEMS, 4], None]}
+    built = Recommender(RecommenderConfig(items=ITEMS, users=1, width=8, shapes=shapes, identity=False)).eval()
+    made = {
+        name: Content(torch.randn(*shape[0]), torch.ones(ITEMS, dtype=torch.bool)) for name, shape in shapes.items()
+    }
+    nothing = torch.zeros(1, 0)
+    built.fill(made, torch.ones(ITEMS, dtype=torch.bool), None, nothing, nothing.long())
+    both = built.item_vectors(frozenset({"title"}))
+    torch.testing.assert_close(both, both[:1].expand(ITEMS, -1))
+    assert not torch.allclose(*built.item_vectors(frozenset({"title by the GPT"}))[:2])
+
+
+def test_vectors_come_in_parts_so_that_a_crowd_times_a_catalogue_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensorium.models.recommender.TOGETHER", 2)
+    built = model()
+    whole = built.user_vectors(history())
+    matrix = np.random.default_rng(0).normal(size=(ITEMS, ITEMS)).astype(np.float32)
+    built.take_transitions(matrix, 0.5, 2.0)
+    parts = list(built.user_vectors_by_parts(history()))
+    assert [part.shape for part in parts] == [(2, 8 + ITEMS), (1, 8 + ITEMS)]
+    met = np.zeros((USERS, ITEMS))
+    for user, row in enumerate(history().items):
+        for age, item in enumerate(row[::-1]):
+            met[user, item] += 0.5**age
+    scores = torch.cat(parts) @ built.item_vectors().T
+    expected = whole @ built.item_vectors(frozenset({"transitions"})).T + 2.0 * torch.from_numpy(met @ matrix).float()
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0)
+
+
+def test_a_model_that_was_saved_before_there_were_reviews_opens(tmp_path: Path) -> None:
+    import json
+
+    built = model()
+    built.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for key in ("gpt", "adapt", "reviews"):
+        config.pop(key, None)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert torch.equal(Recommender.open(tmp_path).user_vectors(history()), built.user_vectors(history()))

@@ -22,6 +22,7 @@ from sensorium.serving.api import make_app
 from sensorium.serving.fetch import Fetcher
 from sensorium.serving.gate import Gate
 from sensorium.serving.protocols import Draining, Full, Piece, Sampling, ScoredToken, TooLong
+from sensorium.serving.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
 from sensorium.serving.server import Server, bind
 from sensorium.serving.service import Labelled, Parts, Spoken
 from sensorium.serving.settings import Settings
@@ -121,6 +122,22 @@ class FakeClassify:
         return [Labelled("red", None, {"blue": 0.25, "red": 0.75}) for _ in rows]
 
 
+class FakeRecommend:
+    dated = True
+
+    def knows(self, title: str) -> bool:
+        return title.startswith("t")
+
+    def __call__(self, asked: RecommendRequest) -> RecommendationList:
+        known = asked.user in ("u1", 1) or bool(asked.history)
+        reasons = [Reason(kind="history", name="Thing 1", fall=0.5)] if asked.because else None
+        data = [
+            Recommendation(index=i, item=f"t{i}", title=f"Thing {i}", score=1.0 / (i + 1), because=reasons)
+            for i in range(min(asked.top or 10, 30))
+        ]
+        return RecommendationList(data=data, model="", known=known, notes=[] if known else ["nobody"])
+
+
 def embed(messages: list[Message]) -> tuple[np.ndarray, int]:
     for message in messages:
         for part in message.parts:
@@ -135,7 +152,7 @@ def transcribe(data: bytes, language: str | None, prompt: str | None) -> Spoken:
 
 
 def parts_of(engine: FakeEngine | None = None) -> Parts:
-    return Parts(engine or FakeEngine(), embed, FakeClassify(), transcribe)
+    return Parts(engine or FakeEngine(), embed, FakeClassify(), transcribe, recommend=FakeRecommend())
 
 
 def app_of(engine: FakeEngine | None = None, fetcher: Fetcher | None = None, **settings: Any) -> Gate:

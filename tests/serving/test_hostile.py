@@ -307,6 +307,25 @@ def body_cases() -> Iterator[Case]:
     yield Case("another type", 415, lambda: json.dumps(chat("hi")).encode(), headers={"content-type": "text/plain"})
     yield Case("a form for chat", 415, lambda: b"model=tiny",
                headers={"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
+    for name, told, code in (
+        ("nobody to recommend to", {}, "invalid_value"),
+        ("a user and a history", {"user": "u1", "history": ["t1"]}, "invalid_value"),
+        ("an unknown item", {"history": ["t1", SECRET]}, "unknown_item"),
+        ("a million recommendations", {"user": "u1", "top": 1_000_000}, "invalid_value"),
+        ("none to recommend", {"user": "u1", "top": 0}, "invalid_value"),
+        ("a share beyond one", {"user": "u1", "diversity": 1.5}, "invalid_value"),
+        ("a share that is text", {"user": "u1", "freshness": "0.5"}, "invalid_value"),
+        ("a user who is a list", {"user": ["u1"]}, "invalid_value"),
+        ("a user who is true", {"user": True}, "invalid_value"),
+        ("a user of 300 letters", {"user": "u" * 300}, "invalid_value"),
+        ("a history of a text", {"history": "t1; t2"}, "invalid_value"),
+        ("a history of numbers", {"history": [1, 2]}, "invalid_value"),
+        ("5,000 items met", {"history": ["t1"] * 5_000}, "invalid_value"),
+        ("an unknown field", {"user": "u1", "temperature": 0.5}, "unsupported_parameter"),
+        ("another model", {"user": "u1", "model": "other"}, "model_not_found"),
+    ):
+        status = 404 if code == "model_not_found" else 400
+        yield Case(name, status, lambda told=told: {"model": "tiny", **told}, "/v1/recommend", code=code)
     multipart = {"content-type": "multipart/form-data; boundary=b"}
     yield Case("two files", 400, lambda: form(wav())[:-6] + form(wav()), "/v1/audio/transcriptions", multipart)
     yield Case("a form without end", 400, lambda: form(wav())[:-20], "/v1/audio/transcriptions", multipart)

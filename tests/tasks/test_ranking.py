@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.tasks.ranking import rerank, top_k
+from sensorium.tasks import ranking
+from sensorium.tasks.ranking import ages, rerank, top_k
 
 
 @settings(max_examples=30, deadline=None)
@@ -24,6 +25,30 @@ def test_top_k_is_a_sort(users: int, items: int, k: int, seed: int) -> None:
     best = -np.sort(-expected, axis=1)[:, :k]
     np.testing.assert_allclose(scores.numpy(), best)
     np.testing.assert_allclose(np.take_along_axis(expected, places.numpy(), 1), best)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 400), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**31))
+def test_blocks_and_stretches_change_nothing(users: int, items: int, k: int, together: int, seed: int) -> None:
+    """Small blocks, so that few items have many of them; few values, so that many scores are equal."""
+    rng = np.random.default_rng(seed)
+    left, right = (rng.integers(-2, 3, (n, 2)).astype(np.float32) for n in (users, items))
+    seen = rng.integers(-1, items, (users, items // 2 + 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "BLOCK", 4)
+        patch.setattr(ranking, "MEMORY", together * items * 4)
+        places, scores = top_k(torch.from_numpy(left), torch.from_numpy(right), k, None, seen)
+    expected = left @ right.T
+    for row, out in enumerate(seen):
+        expected[row, out[out >= 0]] = -np.inf
+    np.testing.assert_array_equal(scores.numpy(), -np.sort(-expected, axis=1)[:, :k])
+    np.testing.assert_array_equal(np.take_along_axis(expected, places.numpy(), 1), scores.numpy())
+    assert all(len(set(row)) == len(row) for row in places.tolist())
+
+
+def test_ages_go_by_the_order_of_first_appearance() -> None:
+    assert ages([30.0, None, 10.0, 10.0, 20.0]).tolist() == [0.0, 0.0, 1.0, 1.0, 0.5]
+    assert ages([None, None]).tolist() == [0.0, 0.0] and ages([5.0]).tolist() == [0.0]
 
 
 def test_no_users_have_no_lists() -> None:

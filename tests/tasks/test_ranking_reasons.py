@@ -33,7 +33,7 @@ class Additive:
 def test_what_is_taken_out_counts_for_what_it_gave() -> None:
     items = np.array([[-1, 0, 1, 2]])
     history = Histories(items, np.zeros((1, 4), np.float32), np.full((1, 4), np.nan, np.float32), np.array([0]))
-    found = because(Additive(), history, 3, ["colour"])
+    (found,) = because(Additive(), history, [3], ["colour"])
     told = {(one.kind, one.name): round(one.fall, 4) for one in found}
     share = 4 / 5  # a score counts above the mean of five, of which it is one
     expected = {("history", "0"): 4.0, ("history", "1"): 1.0, ("history", "2"): 0.0, ("input", "colour"): 1.0}
@@ -44,4 +44,13 @@ def test_what_is_taken_out_counts_for_what_it_gave() -> None:
 def test_an_empty_history_still_has_inputs() -> None:
     items = np.array([[-1]])
     history = Histories(items, np.zeros((1, 1), np.float32), np.full((1, 1), np.nan, np.float32), np.array([-1]))
-    assert [one.kind for one in because(Additive(), history, 3, ["colour"])] == ["input"]
+    (found,) = because(Additive(), history, [3], ["colour"])
+    assert [one.kind for one in found] == ["input"]
+
+
+def test_each_item_of_a_list_has_its_own_reasons() -> None:
+    items = np.array([[0, 1]])
+    history = Histories(items, np.zeros((1, 2), np.float32), np.full((1, 2), np.nan, np.float32), np.array([0]))
+    together = because(Additive(), history, [4, 3], ["colour"])
+    assert together == [because(Additive(), history, [item], ["colour"])[0] for item in (4, 3)]
+    assert together[0] != together[1]

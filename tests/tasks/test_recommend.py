@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sensorium.data.interactions import Entities, Histories, Interactions
-from sensorium.models.recommender import Recommender, RecommenderConfig
+from sensorium.models.recommender import Recommender
+from sensorium.models.recommender_config import RecommenderConfig
 from sensorium.recipe import RecommenderRecipe
 from sensorium.tasks.recommend import Recommend, Windows
 
@@ -81,3 +82,21 @@ def test_a_handful_of_users_is_learnt_by_heart(loss: str) -> None:
     users = model.eval().user_vectors(Histories(items, gaps, ratings, np.arange(USERS)))
     best = (users @ model.item_vectors().T).argmax(1)
     assert best.tolist() == inter.item.reshape(USERS, LENGTH)[:, -1].tolist()
+
+
+def test_reviews_go_with_what_is_read_and_never_with_what_is_asked_for() -> None:
+    inter = interactions()
+    inter.reviews = [f"of {i}" if i % 3 else None for i in range(len(inter))]
+    counts = np.bincount(inter.item, minlength=ITEMS)
+    asked = Recommend(inter, RecommenderRecipe(), counts > 0, counts / counts.sum())
+    windows = Windows(inter, np.arange(USERS * LENGTH), 4, seed=0)  # stretches of five: the last of each is asked alone
+    texts, _ = inter.said
+    for epoch in range(5):
+        drawn = [windows[epoch, unit] for unit in range(USERS)]
+        batch = asked.collate(drawn)
+        assert batch.sequences.reviews is not None
+        read = [[texts[i] if i >= 0 else None for i in row] for row in batch.sequences.reviews.tolist()]
+        assert read == [[inter.reviews[i] for i in window.rows[:-1]] for window in drawn]
+    inter = interactions()
+    plain = Recommend(inter, RecommenderRecipe(), counts > 0, counts / counts.sum())
+    assert plain.collate([Windows(inter, np.arange(USERS * LENGTH), 4, seed=0)[0, 0]]).sequences.reviews is None

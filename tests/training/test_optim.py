@@ -151,3 +151,69 @@ def test_schedule_agrees_with_transformers() -> None:
         theirs.step()
         if step >= 10:
             assert schedule(step, 100, 0.1) == pytest.approx(theirs.get_last_lr()[0])
+
+
+# -- tables that learn by rows ---------------------------------------------------------------------
+
+
+def table_and_layer() -> nn.ModuleDict:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"table": nn.Embedding(6, 3, sparse=True), "layer": nn.Linear(3, 2)})
+
+
+def one_step(model: nn.ModuleDict, rows: list[int]) -> None:
+    model["layer"](model["table"](torch.tensor(rows))).square().sum().backward()
+
+
+def by_rows(model: nn.ModuleDict, decay: float = 0.0) -> MasterAdamW:
+    recipe = TrainingRecipe(learning_rate=0.05, weight_decay=decay)
+    return MasterAdamW(parameter_groups(model, recipe))
+
+
+def test_a_sparse_table_learns_as_torchs_sparse_adam_does() -> None:
+    mine, theirs = table_and_layer(), table_and_layer()
+    ours = by_rows(mine)
+    tables = torch.optim.SparseAdam(theirs["table"].parameters(), lr=0.05)
+    layers = torch.optim.AdamW(theirs["layer"].parameters(), lr=0.05, weight_decay=0.0)
+    for rows in ([0, 2, 2], [2, 5], [0, 1], [5, 5, 5]):
+        one_step(mine, rows)
+        one_step(theirs, rows)
+        gradients = [theirs["table"].weight.grad.to_dense(), *(p.grad for p in theirs["layer"].parameters())]
+        norm = float(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])))
+        assert ours.step() == pytest.approx(norm, rel=1e-5)
+        tables.step()
+        layers.step()
+        tables.zero_grad()
+        layers.zero_grad()
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_rows_that_were_not_read_stay_as_they_are_and_the_others_decay() -> None:
+    decayed, plain = table_and_layer(), table_and_layer()
+    before = plain["table"].weight.detach().clone()
+    for model, decay in ((decayed, 0.5), (plain, 0.0)):
+        optimizer = by_rows(model, decay)
+        one_step(model, [1, 4])
+        optimizer.step(0.5, 0.25, 0.1)
+    moved = plain["table"].weight.detach() - before
+    unread, read = [0, 2, 3, 5], [1, 4]
+    assert torch.equal(decayed["table"].weight[unread], before[unread]) and not moved[unread].any()
+    assert moved[read].all()
+    # AdamW: the weight shrinks by rate × decay, and then the step of Adam is taken
+    torch.testing.assert_close(decayed["table"].weight[read], before[read] * (1 - 0.05 * 0.5 * 0.5) + moved[read])
+
+
+def test_a_table_by_rows_goes_on_where_its_state_stopped() -> None:
+    whole, half, later = table_and_layer(), table_and_layer(), table_and_layer()
+    one, first = by_rows(whole), by_rows(half)
+    for optimizer, model in ((one, whole), (first, half)):
+        one_step(model, [0, 3])
+        optimizer.step()
+    later.load_state_dict(half.state_dict())
+    second = by_rows(later)
+    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    for optimizer, model in ((one, whole), (second, later)):
+        one_step(model, [3, 4])
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), later.parameters(), strict=True))

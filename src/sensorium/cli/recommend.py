@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli.console import one_json_object, say, show
+from sensorium.cli.console import Progress, one_json_object, say, show
 from sensorium.errors import SensoriumError
 
 
@@ -22,6 +22,9 @@ def recommend(
     diversity: Annotated[
         float, typer.Option("--diversity", metavar="X", help="0 (as ranked) to 1 (as unlike as can be).")
     ] = 0.0,
+    freshness: Annotated[
+        float, typer.Option("--freshness", metavar="X", help="0 (as ranked) to 1 (the newest items first).")
+    ] = 0.0,
     seen: Annotated[bool, typer.Option("--seen/--unseen", help="Whether what was met may come again.")] = False,
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help="Lists of all users, to this Parquet file.")
@@ -33,7 +36,7 @@ def recommend(
     \b
     Examples:
       sensorium recommend runs/movielens --user 42 --because
-      sensorium recommend runs/movielens --history "Toy Story; Star Wars"
+      sensorium recommend runs/movielens --history "Toy Story; Star Wars" --diversity 0.3 --freshness 0.2
       sensorium recommend runs/movielens --out lists.parquet
     """
     if sum(given is not None for given in (user, history, out)) != 1:
@@ -42,17 +45,24 @@ def recommend(
         raise SensoriumError("unknown kind of file", where=f"--out {out}", mend="end its name in .parquet")
     with one_json_object(as_json) as emit:
         from sensorium.jobs.recommend import OpenedRecommender
+        from sensorium.jobs.recommend_lists import write_lists
 
         opened = OpenedRecommender(run)
         if out is not None:
-            count = opened.write(out, top)
+            count = write_lists(opened, out, top, Progress())
             emit({"users": count, "out": out})
             if not as_json:
                 say(f"the first {top} items of {count:,} users are in {out}")
             return
         titles = None if history is None else [one for one in history.split(";") if one.strip()]
         found = opened.recommend(
-            user=user, history=titles, top=top, exclude_seen=not seen, diversity=diversity, reasons=because
+            titles,
+            user=user,
+            top=top,
+            because=because,
+            diversity=diversity,
+            freshness=freshness,
+            exclude_seen=not seen,
         )
         emit(found.to_dict())
     if as_json:
@@ -66,7 +76,8 @@ def recommend(
     if because:
         table.add_column("because of", overflow="fold")
     for place, item in enumerate(found.items, 1):
-        why = ", ".join(f"{what} {fall:+.2f}" for what, fall in item.reasons[:3])
+        told = ((one.name if one.kind == "history" else f"({one.name})", one.fall) for one in item.reasons[:3])
+        why = ", ".join(f"{what} {fall:+.2f}" for what, fall in told)
         table.add_row(str(place), item.title, f"{item.score:.2f}", *([why] if because else []))
     show(table)
     for note in found.notes:

@@ -32,6 +32,7 @@ class InteractionReport:
         name: of the data; rows: interactions before the checks; usable: after them and the k-core.
         findings: kind: how many.
         told: kind: the same in words, one line each.
+        dropped: the kinds whose rows are not used.
         set_aside: row (from 0; None for lines that never became rows), file (its place there), column, reason.
     """
 
@@ -40,6 +41,7 @@ class InteractionReport:
     usable: int = 0
     findings: dict[str, int] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
     set_aside: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, kind: str, count: int, line: str) -> None:
@@ -86,6 +88,7 @@ class Sieve:
         for row in rows.tolist():
             self._note(row, self.source.place(row), column, reason)
         self.report.add(kind, len(rows), line)
+        self.report.dropped.add(kind)
 
     def refuse(self) -> None:
         """Raise a DataError that names the first row set aside, if there is one (``bad_rows: stop``)."""

@@ -179,17 +179,18 @@ def _windows(
     width = int(np.clip((ends - starts).max(initial=0), 1, limit))
     place = ends[:, None] - width + np.arange(width)
     filled = place >= starts[:, None]
+    plain = inter.reviews is None
     if not len(rows):
         empty = np.full(place.shape, -1, dtype=np.int64)
-        return Histories(
-            empty, np.zeros(place.shape, np.float32), np.full(place.shape, np.nan, np.float32), users.copy()
-        )
+        none = np.full(place.shape, np.nan, np.float32)
+        return Histories(empty, np.zeros(place.shape, np.float32), none, users.copy(), None if plain else empty.copy())
     chosen = rows[np.where(filled, place, 0)]
     gaps = np.zeros(place.shape, dtype=np.float32)
     gaps[:, 1:] = np.where(filled[:, :-1], np.diff(inter.time[chosen], axis=1), 0)
     items = np.where(filled, inter.item[chosen], -1)
     ratings = np.where(filled, inter.rating[chosen], np.float32(np.nan))
-    return Histories(items, gaps, ratings, users.copy())
+    reviews = None if plain else np.where(filled, inter.said[1][chosen], -1)
+    return Histories(items, gaps, ratings, users.copy(), reviews)
 
 
 def _date(seconds: float) -> str:

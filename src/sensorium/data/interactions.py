@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass
@@ -76,6 +79,14 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
+    @cached_property
+    def said(self) -> tuple[list[str], np.ndarray]:
+        """The different reviews, and which of them each interaction has: (interactions,) int64, -1 for none."""
+        if self.reviews is None:
+            return [], np.full(len(self), -1, dtype=np.int64)
+        cells = pa.array(self.reviews, pa.string()).dictionary_encode()
+        return cells.dictionary.to_pylist(), pc.fill_null(cells.indices, -1).to_numpy().astype(np.int64)
+
 
 @dataclass
 class Histories:
@@ -86,15 +97,25 @@ class Histories:
         gaps: (users, steps) float32, seconds since the step before; 0 at the first.
         ratings: (users, steps) float32, NaN where there is none.
         users: (users,) int64 index of each user, -1 for a visitor who is none of ours.
+        reviews: (users, steps) int64, which of ``Interactions.said`` each step has, -1 for none; None where data hold none.
     """
 
     items: np.ndarray
     gaps: np.ndarray
     ratings: np.ndarray
     users: np.ndarray
+    reviews: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def take(self, rows: Any, latest: int | None = None) -> Histories:
+        """Those of some users, by a slice or indices; of each, its ``latest`` steps at the most."""
+        steps = slice(0 if latest is None else max(self.items.shape[1] - latest, 0), None)
+        reviews = None if self.reviews is None else self.reviews[rows, steps]
+        return Histories(
+            self.items[rows, steps], self.gaps[rows, steps], self.ratings[rows, steps], self.users[rows], reviews
+        )
 
 
 @dataclass

@@ -241,7 +241,7 @@ def _fixed(fitted: FittedBaseline, check: Check | None, chosen: dict[str, Any] |
         return Baseline(fitted, chosen or {})
     gains: dict[bool, list[np.ndarray]] = {False: [], True: []}
     for part in parts(len(check.targets)):
-        histories = take(check.histories, part)
+        histories = check.histories.take(part)
         scores = fitted.scores(histories)
         for leave_out in gains:
             if leave_out:
@@ -307,11 +307,6 @@ def _seen(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
     """Where a table (users, items) holds an item of the history."""
     user, step = np.nonzero(histories.items >= 0)
     return user, histories.items[user, step]
-
-
-def take(histories: Histories, part: slice) -> Histories:
-    """Some of the users."""
-    return Histories(histories.items[part], histories.gaps[part], histories.ratings[part], histories.users[part])
 
 
 def parts(n: int, size: int = CHUNK) -> list[slice]:

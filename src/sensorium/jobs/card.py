@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sensorium import assets
@@ -27,41 +28,68 @@ def model_card(recipe: Recipe, prepared: Prepared, metrics: dict[str, Any]) -> s
         "audio encoder": "audio" in kinds,
         "text encoder": model.text is not None,
     }
-    parts = [
-        f"- {part}: `{name}`{_licence(name)}"
-        for part, name in named.items()
-        if name and (used[part] or schema.messages)
-    ]
+    parts = {part: name for part, name in named.items() if name and (used[part] or schema.messages)}
     inputs = [f"- {name}: {kind}" for name, kind in schema.inputs.items()] or [
         "- conversations with pictures and sounds"
     ]
     sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
     target = schema.target or "the assistant's answers"
+    return page(
+        f"{target}, from {prepared.source.name}",
+        f"A GPT tuned by Sensorium to {schema.task}: fusion {model.fusion.kind}, adapt {model.adapt.method}.",
+        f"multimodal, {schema.task}",
+        parts,
+        inputs,
+        f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test rows "
+        f"({prepared.splits.method}); {len(prepared.report.quarantined):,} rows were set aside.",
+        text(results(metrics)),
+        verdict(metrics),
+        ["model.predict(rows)            # dicts, a DataFrame or an Arrow table"],
+    )
+
+
+def page(
+    title: str,
+    lead: str,
+    tags: str,
+    parts: Mapping[str, str],
+    inputs: Sequence[str],
+    data: str,
+    measured: str,
+    said: Sequence[str],
+    use: Sequence[str],
+) -> str:
+    """The card's layout.
+
+    Args:
+        parts: what it is: the pretrained part's name; its licence is added.
+        inputs: lines; data: a sentence; measured: a table in plain text; said: what the figures say.
+        use: lines of Python that follow the one that loads ``model``.
+    """
     return "\n".join(
         [
             "---",
             "library_name: sensorium",
-            f"tags: [multimodal, {schema.task}]",
+            f"tags: [{tags}]",
             "---",
-            f"# {target}, from {prepared.source.name}",
+            f"# {title}",
             "",
-            f"A GPT tuned by Sensorium to {schema.task}: fusion {model.fusion.kind}, adapt {model.adapt.method}.",
+            lead,
             "",
             "## Parts",
-            *parts,
+            *[f"- {part}: `{name}`{_licence(name)}" for part, name in parts.items()],
             "",
             "## Inputs",
             *inputs,
             "",
             "## Data",
-            f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test rows "
-            f"({prepared.splits.method}); {len(prepared.report.quarantined):,} rows were set aside.",
+            data,
             "",
             "## Measured on the test split",
             "```text",
-            text(results(metrics)).rstrip(),
+            measured.rstrip(),
             "```",
-            *[f"- {sentence}" for sentence in verdict(metrics)],
+            *[f"- {sentence}" for sentence in said],
             "",
             "## Limits",
             "It was measured on rows like those it was trained on, and on nothing else. Its answers are not checked by anyone.",
@@ -70,7 +98,7 @@ def model_card(recipe: Recipe, prepared: Prepared, metrics: dict[str, Any]) -> s
             "```python",
             "import sensorium",
             'model = sensorium.load("RUN")  # the folder above this one',
-            "model.predict(rows)            # dicts, a DataFrame or an Arrow table",
+            *use,
             "```",
             "",
         ]

@@ -12,6 +12,7 @@ from sensorium.data.interaction_splits import all_histories
 from sensorium.data.interactions import Interactions
 
 ITEMS, USERS = "catalogue.parquet", "users.parquet"
+FIRST_SEEN = "first seen (seconds since 1970)"  # a column of the items
 KEPT = 4096  # latest interactions of a user
 
 
@@ -23,7 +24,10 @@ def save_catalogue(folder: str | Path, inter: Interactions, rows: np.ndarray) ->
     """
     folder = Path(folder)
     items = {name: _plain(inter.items.cells[name]) for name, kind in inter.items.inputs.items() if kind in PLAIN}
-    pq.write_table(pa.table({"item": inter.items.names, **items}), folder / ITEMS)
+    first = np.full(len(inter.items), np.inf)
+    np.minimum.at(first, inter.item[rows], inter.time[rows])
+    seen = pa.array(first, pa.float64(), mask=np.isinf(first))  # null: nobody has touched it
+    pq.write_table(pa.table({"item": inter.items.names, **items, FIRST_SEEN: seen}), folder / ITEMS)
     known = all_histories(inter, rows, np.arange(len(inter.users)), KEPT)
     there = known.items >= 0
     columns = {
@@ -32,6 +36,8 @@ def save_catalogue(folder: str | Path, inter: Interactions, rows: np.ndarray) ->
         "gaps": [row[mask].tolist() for row, mask in zip(known.gaps, there, strict=True)],
         "ratings": [row[mask].tolist() for row, mask in zip(known.ratings, there, strict=True)],
     }
+    if known.reviews is not None:
+        columns["reviews"] = [row[mask].tolist() for row, mask in zip(known.reviews, there, strict=True)]
     users = {name: _plain(inter.users.cells[name]) for name, kind in inter.users.inputs.items() if kind in PLAIN}
     pq.write_table(pa.table({**columns, **{f"of {name}": cells for name, cells in users.items()}}), folder / USERS)
 

@@ -19,7 +19,7 @@ from sensorium.models.decoding import DecodingSettings, stream
 from sensorium.models.detokenise import stripped, text_pieces
 from sensorium.models.sequences import end_of_turn
 from sensorium.models.turns import Prompt, addressed, context_length, fitted
-from sensorium.run import Run, write_atomic
+from sensorium.run import write_atomic
 
 if TYPE_CHECKING:
     from sensorium.jobs.opened import Model
@@ -34,9 +34,9 @@ def open_chat(run: str | Path, *, system: str | None = None, decoding: DecodingS
     Raises:
         RunError: there is no such run, it is damaged, or it classifies instead of answering in words.
     """
-    from sensorium.jobs.opened import load, read_schema
+    from sensorium.jobs.opened import load, read_schema, read_tuned
 
-    if read_schema(Run.read(run)).task != "generate":
+    if read_schema(read_tuned(run)).task != "generate":
         mend = f"answer rows with: sensorium predict {run} --data FILE --out FILE"
         raise RunError("this run classifies and does not talk", where=str(run), mend=mend)
     return Chat(load(run), system=system, decoding=decoding)

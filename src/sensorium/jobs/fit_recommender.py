@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 
-from sensorium.errors import RecipeError
 from sensorium.evaluation.ranking_report import write_ranking_report
 from sensorium.evaluation.ranking_table import ranking_metrics
 from sensorium.jobs.begun import begun
 from sensorium.jobs.catalogue import save_catalogue
-from sensorium.jobs.item_features import item_contents, user_attributes
-from sensorium.jobs.ranking_page import people
-from sensorium.jobs.rankings import Ranked, Shop, measured, open_shop, prediction_table, rank
+from sensorium.jobs.ranking_card import ranking_card
+from sensorium.jobs.ranking_gpt import SMALL, check_gpt
+from sensorium.jobs.ranking_page import data_found, people
+from sensorium.jobs.rankings import Ranked, Shop, answered, measured, open_shop, prediction_table, rank
+from sensorium.jobs.recommender_parts import at_speed, build_recommender
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.transitions import GptAlone, TransitionsAlone, choose_transitions
 from sensorium.metrics.ranking import accuracy_at
-from sensorium.models.item_tower import Content
-from sensorium.models.recommender import Recommender, RecommenderConfig
+from sensorium.models.ranking_protocols import Ranker
+from sensorium.models.recommender import Recommender
 from sensorium.recipe import Recipe, RecommenderRecipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
 from sensorium.tasks.ranking_rules import check_rules
@@ -32,9 +32,13 @@ from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.distributed import make_accelerator
 from sensorium.training.history import History
 from sensorium.training.loop import Metric, train
-from sensorium.training.precision import Choice
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
+
+NEW_MODULES = (  # what starts from nothing beside a pretrained GPT: head_learning_rate is theirs
+    "tower.", "relations.", "gaps.", "ratings.", "reviews.", "user_dense.", "user_tables.", "visitor", "norm.",
+    "backbone.widen.", "backbone.narrow.", "backbone.norm.",
+)  # fmt: skip
 
 
 def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> Path:
@@ -61,62 +65,14 @@ def fit_recommender(recipe: Recipe, folder: Path, fresh: bool, progress: Any) ->
 
 
 def described(recipe: Recipe) -> Recipe:
-    """The recipe with what it leaves open written out."""
-    model = recipe.recommender or RecommenderRecipe()
-    if model.backbone != "small":
-        raise RecipeError(
-            "a pretrained GPT does not rank yet", where="recommender.backbone", mend="set recommender.backbone: small"
-        )
+    """The recipe with what it leaves open written out. RecipeError where its GPT cannot rank."""
+    recipe = recipe.model_copy(update={"recommender": recipe.recommender or RecommenderRecipe()})
+    assert recipe.recommender is not None
+    if recipe.recommender.backbone != SMALL:
+        check_gpt(recipe)
+        return recipe
     training = recipe.training.model_copy(update={"precision": "fp32", "attention": "sdpa"})
-    return recipe.model_copy(update={"recommender": model, "training": training})
-
-
-def build_recommender(shop: Shop, recipe: Recipe, progress: Any) -> Recommender:
-    """The model with its first weights, which follow from the seed, and all that is fixed in it."""
-    asked, inter = recipe.recommender, shop.inter
-    assert asked is not None
-    known = shop.popularity > 0
-    contents = item_contents(inter.items, known, recipe, progress)
-    taught = np.zeros(len(inter.users), dtype=bool)
-    taught[inter.user[shop.splits.train]] = True
-    numbers, categories, codec = user_attributes(inter.users, taught, asked.user_inputs)
-    graph = inter.knowledge if asked.knowledge != "none" else None
-    if asked.knowledge != "none" and graph is None:
-        raise RecipeError(
-            "the data hold no knowledge graph", where="recommender.knowledge", mend="set it to none, or name one"
-        )
-    ratings = inter.rating[shop.splits.train]
-    rated = bool(np.isfinite(ratings).any())
-    config = RecommenderConfig(
-        items=len(inter.items),
-        users=len(inter.users),
-        width=asked.width,
-        layers=asked.layers,
-        heads=asked.heads,
-        history=asked.history,
-        dropout=asked.dropout,
-        shapes=_shapes(contents),
-        user_numbers=numbers.shape[1],
-        user_categories=codec.sizes()["categories"],
-        identity=asked.identity,
-        identity_dropout=asked.identity_dropout,
-        gaps=asked.gaps,
-        ratings=asked.ratings and rated,
-        rating_range=[float(np.nanmin(ratings)), float(np.nanmax(ratings))] if rated else None,
-        entities=len(graph.entities) if graph else 0,
-        relations=len(graph.relations) if graph else 0,
-        fusion=recipe.model.fusion.kind,
-    )
-    torch.manual_seed(recipe.training.seed)
-    model: Recommender = Recommender(config)
-    of_item = None if graph is None else torch.from_numpy(graph.of_item)
-    model.fill(contents, torch.from_numpy(known), of_item, numbers, categories)
-    model.eval()
-    return model
-
-
-def _shapes(contents: dict[str, Content]) -> dict[str, Any]:
-    return {name: [list(content.values.shape), content.size] for name, content in contents.items()}
+    return recipe.model_copy(update={"training": training})
 
 
 def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progress: Any) -> None:
@@ -124,15 +80,26 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
     inter, splits, asked = shop.inter, shop.splits, recipe.recommender
     assert asked is not None
     if main:
-        _announce(run, recipe, shop, progress)
+        _announce(run, shop, progress)
+    resolved = run.resolved()
+    if resolved is not None:  # a resume keeps what was measured
+        recipe = at_speed(recipe, resolved.training.precision, resolved.training.attention)
     with accelerator.main_process_first():
-        model = build_recommender(shop, recipe, progress)
+        parts = build_recommender(shop, recipe, progress)
+    model, recipe = parts.model, at_speed(recipe, parts.choice.precision, parts.choice.attention)
+    if main:
+        run.write_recipe(recipe)
+        found = environment(recipe, str(inter.notes["fingerprint"]), parts.choice)
+        write_json(run.folder / "environment.json", found)
     test = shop.histories(splits.test, asked.history, "test")
     targets = inter.item[splits.test]
     answers: dict[str, Ranked] = {}
+
+    def answer(name: str, ranker: Ranker) -> None:
+        answers[name] = answered(run, name, len(test), lambda: rank(ranker, test, targets, asked.exclude_seen))
+
     if main:
-        run.log(f"test split read: before training, {len(test)} cases")
-        answers["before"] = rank(model, test, targets, asked.exclude_seen)
+        answer("before", model)
         if not run.done("measured_before"):
             run.finish("measured_before", rows=len(test))
     history = None
@@ -145,22 +112,22 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         model = model.to("cpu")
         chosen = choose_transitions(model, inter, splits, asked, progress)
         with folder_beside(run.model) as folder:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, source=parts.source)
             save_catalogue(folder, inter, np.concatenate([splits.train, splits.validation]))
         write_json(run.folder / "history.json", history.to_dict() | {"transitions": chosen})
         run.finish("trained", seconds=history.seconds)
     else:
         model = Recommender.open(run.model)
-    run.log(f"test split read: after training, {len(test)} cases")
-    answers["after"] = rank(model, test, targets, asked.exclude_seen)
+    answer("after", model)
     if model.config.transitions:  # what each of the two reaches without the other
-        for name, part in (("gpt alone", GptAlone(model)), ("transitions alone", TransitionsAlone(model))):
-            answers[name] = rank(part, test, targets, asked.exclude_seen)
+        answer("gpt alone", GptAlone(model))
+        answer("transitions alone", TransitionsAlone(model))
     if not run.done("measured_after"):
         run.finish("measured_after", rows=len(test))
     cases, notes = measured(recipe, shop, model, answers, test)
     metrics = ranking_metrics(cases, seed=recipe.training.seed, n_resamples=recipe.evaluation.bootstrap, notes=notes)
     write_json(run.folder / "metrics.json", metrics)
+    write_atomic(run.model / "README.md", ranking_card(recipe, shop, model, metrics))
     write_atomic(run.folder / "predictions.parquet", prediction_table(shop, answers))
     seconds = time.monotonic() - began
     trained = run.read_json("history.json")
@@ -172,7 +139,7 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
         title=run.folder.name,
         recipe_yaml=recipe.dump(),
         people=people(inter, cases, test),
-        data_report={"rows": len(inter)},
+        data_report=data_found(shop),
         environment=run.read_json("environment.json"),
         timings={"training seconds": trained["seconds"], "whole job seconds": seconds},
     )
@@ -181,16 +148,12 @@ def _work(run: Run, recipe: Recipe, shop: Shop, accelerator: Accelerator, progre
     accelerator.wait_for_everyone()
 
 
-def _announce(run: Run, recipe: Recipe, shop: Shop, progress: Any) -> None:
-    sizes = {part: len(getattr(shop.splits, part)) for part in ("train", "validation", "test")}
+def _announce(run: Run, shop: Shop, progress: Any) -> None:
+    """Show what was found in the data, and keep it."""
     for line in shop.report.lines():
         progress(line)
-    progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" ({shop.splits.method})")
-    choice = Choice(recipe.training.precision, recipe.training.attention, {}, {})
-    fingerprint = str(shop.inter.notes["fingerprint"])
-    run.write_recipe(recipe)
-    write_json(run.folder / "environment.json", environment(recipe, fingerprint, choice))
-    found = shop.report.to_dict() | {"splits": sizes, "split_method": shop.splits.method}
+    progress(", ".join(f"{count:,} {part}" for part, count in shop.sizes.items()) + f" ({shop.splits.method})")
+    found = shop.report.to_dict() | {"splits": shop.sizes, "split_method": shop.splits.method}
     write_json(run.folder / "data_report.json", found)
     shop.report.write_quarantine(run.folder / "quarantine.jsonl")
 
@@ -201,6 +164,8 @@ def _train(
     """Tune the model; the weights with the best NDCG@10 on validation cases stay in it."""
     inter, splits, asked, training = shop.inter, shop.splits, recipe.recommender, recipe.training
     assert asked is not None
+    if asked.loss == "sampled":  # memory and time of a step are those of what it reads, not of the catalogue
+        model.tower.learn_by_rows()
     counts = shop.popularity
     windows = Windows(inter, splits.train, asked.history, training.seed)
     task = Recommend(inter, asked, counts > 0, counts / counts.sum())
@@ -229,5 +194,6 @@ def _train(
         ),
         progress=progress,
         metric=Metric(name, higher),
+        new_modules=NEW_MODULES if model.config.gpt else (),
         say=progress,
     )

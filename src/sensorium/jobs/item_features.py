@@ -1,4 +1,4 @@
-"""What the items and users of a catalogue are made of: features by pretrained encoders, numbers and categories."""
+"""What items, users and reviews are made of: features by pretrained parts, numbers and categories."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from torch import Tensor
 from sensorium import assets
 from sensorium.data.collate import Sequence as Tokens
 from sensorium.data.collate import collate
-from sensorium.data.interactions import Entities
+from sensorium.data.interactions import Entities, Interactions
 from sensorium.data.media import read_media
 from sensorium.data.rows import Example
 from sensorium.errors import MediaError, RecipeError
 from sensorium.jobs.loading import open_tokenizer, opening
 from sensorium.jobs.parts import image_statistics, resolve
+from sensorium.jobs.ranking_gpt import RankingGPT
 from sensorium.modalities import audio, image
 from sensorium.modalities.table import TableCodec
 from sensorium.models.encoders import build_encoder
-from sensorium.models.item_tower import Content
+from sensorium.models.item_tower import BY_GPT, Content
 from sensorium.models.processor import Processor, ProcessorSettings
 from sensorium.recipe import ModelRecipe, Recipe
 from sensorium.run import sha256_text
 from sensorium.training.feature_cache import cached_features, feature_key, weights_hash
 
 TEXT_ENCODER = "all-minilm-l6-v2"  # where the recipe names none: titles are read by something that knows words
+ENCODED = ("text", "image", "audio")  # kinds of columns that pretrained encoders read
 ENCODED_TOGETHER = 32
 LEAST_SPREAD = 1e-3
 
@@ -47,7 +49,7 @@ def item_contents(items: Entities, known: np.ndarray, recipe: Recipe, progress: 
     found = {}
     for name, kind in inputs.items():
         cells = items.cells[name]
-        if kind in ("text", "image", "audio"):
+        if kind in ENCODED:
             found[name] = _encoded(name, kind, cells, known, recipe, items.root, progress)
         else:
             found[name] = _told(name, kind, cells, known)
@@ -60,7 +62,7 @@ def user_attributes(users: Entities, known: np.ndarray, names: list[str] | None)
     Text, pictures and sounds of users are not read.
     """
     inputs = chosen_inputs(users, names, "user_inputs")
-    kept = {name: kind for name, kind in inputs.items() if kind not in ("text", "image", "audio")}
+    kept = {name: kind for name, kind in inputs.items() if kind not in ENCODED}
     rows = np.flatnonzero(known)
     codec = TableCodec.fit({n: (kind, [users.cells[n][int(row)] for row in rows]) for n, kind in kept.items()})
     if not kept:
@@ -88,18 +90,64 @@ def _told(name: str, kind: str, cells: Sequence[Any], known: np.ndarray) -> Cont
     return Content(numbers, numbers[:, -1] == 0)  # the last feature flags what is missing
 
 
+def review_contents(inter: Interactions, train: np.ndarray, recipe: Recipe, progress: Any) -> Content | None:
+    """Features of the different reviews, in the order of ``inter.said``; None where no training interaction has one.
+
+    Args:
+        train: indices of training interactions; means and spreads are learnt from what these say.
+    """
+    texts, of = inter.said
+    known = np.zeros(len(texts), dtype=bool)
+    known[of[train][of[train] >= 0]] = True
+    return _encoded("review", "text", texts, known, recipe, None, progress) if known.any() else None
+
+
+def contents_by_gpt(
+    items: Entities, names: list[str], known: np.ndarray, gpt: RankingGPT, recipe: Recipe, progress: Any
+) -> dict[str, Content]:
+    """Text columns as a GPT's own layers below the items' entry read them: the mean over a text's tokens.
+
+    Args:
+        names: the columns; known: as of ``item_contents``.
+    """
+    key = feature_key(weights_hash(gpt.model), kind="states", entry=gpt.entry, tokens=recipe.model.max_text_tokens)
+    found = {}
+    for name in names:
+        cells = items.cells[name]
+
+        def compute(rows: list[int], cells: Sequence[Any] = cells) -> list[Tensor]:
+            return list(gpt.read([str(cells[row]) for row in rows])[0][:, None])
+
+        found[name + BY_GPT] = _features(name + BY_GPT, "text", cells, known, compute, key, recipe, None, progress)
+    return found
+
+
 def _encoded(
     name: str, kind: str, cells: Sequence[Any], known: np.ndarray, recipe: Recipe, root: Path | None, progress: Any
 ) -> Content:
-    """Features of an encoder, one vector an item, standardised over known items."""
     asked = getattr(recipe.model, kind) or (TEXT_ENCODER if kind == "text" else None)
     if asked is None:
         raise RecipeError(f"items have {kind} inputs", where=f"model.{kind}", mend="name an encoder for them")
+    compute, key = _encoder(name, kind, str(asked), recipe.model, cells, root)
+    return _features(name, kind, cells, known, compute, key, recipe, root, progress)
+
+
+def _features(
+    name: str,
+    kind: str,
+    cells: Sequence[Any],
+    known: np.ndarray,
+    compute: Callable[[list[int]], list[Tensor]],
+    key: str,
+    recipe: Recipe,
+    root: Path | None,
+    progress: Any,
+) -> Content:
+    """Features (1, width) that ``compute`` gives of some rows, cached and standardised by the known ones."""
     contents = {row: _content(cells[row], kind, root) for row in range(len(cells)) if cells[row] not in (None, "")}
     there = [row for row, content in contents.items() if content is not None]
     if len(there) < len(contents):
         progress(f"{len(contents) - len(there)} items have a {name} that cannot be read: it counts as missing")
-    compute, key = _encoder(name, kind, str(asked), recipe.model, cells, root)
     hashes = [str(contents[row]) for row in there]
     with progress.task(f"features of {name}", len(set(hashes)), unit="items") as advance:
         features = cached_features(

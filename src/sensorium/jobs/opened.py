@@ -1,4 +1,4 @@
-"""A finished run, opened to answer: ``sensorium.load``."""
+"""A finished run of a tuned GPT, opened to answer."""
 
 from __future__ import annotations
 
@@ -101,9 +101,18 @@ def load(run: str | Path) -> Model:
     """Open a run's folder to answer with its model. Works with the network off, on any machine that has the folder.
 
     Raises:
-        RunError: there is no run, or a file of it is missing or damaged.
+        RunError: there is no run, a file of it is missing or damaged, or it recommends.
     """
-    return Model(Run.read(run))
+    return Model(read_tuned(run))
+
+
+def read_tuned(run: str | Path) -> Run:
+    """A run of a tuned GPT. RunError where there is none, or where it recommends."""
+    found = Run.read(run)
+    if found.recipe.task == "recommend":
+        mend = "ask it with sensorium recommend, predict or serve"
+        raise RunError("the run recommends: it neither converses nor classifies", where=str(run), mend=mend)
+    return found
 
 
 def make_task(processor: Processor, recipe: Recipe) -> Classify | Generate:

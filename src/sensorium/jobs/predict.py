@@ -14,19 +14,26 @@ import pyarrow.parquet
 from sensorium.data.checks import check
 from sensorium.errors import DataError
 from sensorium.jobs.opened import load, open_rows
-from sensorium.run import write_atomic
+from sensorium.jobs.recommend import OpenedRecommender
+from sensorium.jobs.recommend_lists import predict_lists
+from sensorium.run import Run, write_atomic
 from sensorium.tasks.answers import Answers
 from sensorium.training.progress import make_progress
 
 
-def predict_file(run: str | Path, data: str, out: str | Path, progress: Any = None) -> int:
+def predict_file(run: str | Path, data: str, out: str | Path, progress: Any = None, top: int | None = None) -> int:
     """Answer every row of ``data`` and write ``out`` (csv, jsonl or parquet): row, prediction, probability, problem.
 
-    A row that cannot be read has no prediction and says why.
+    A row that cannot be read has no prediction and says why. Of a run that recommends: ``top`` (10) items for the user of
+    each row, as ``predict_lists`` writes them.
 
     Returns:
         How many rows were answered.
     """
+    if Run.read(run).recipe.task == "recommend":
+        return predict_lists(OpenedRecommender(run), data, out, 10 if top is None else top, progress)
+    if top is not None:
+        raise DataError("the run does not recommend", where="--top", mend="leave it out")
     model = load(run)
     source = open_rows(data, model.recipe)
     progress = progress or make_progress()

@@ -1,4 +1,4 @@
-"""A few people for the report of a recommend run: titles and pictures in place of indices."""
+"""What the report of a recommend run shows of its data, and of a few people: titles and pictures in place of indices."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sensorium.errors import MediaError
 from sensorium.evaluation.embed import Media
 from sensorium.evaluation.ranking_report import Person, Suggestion, choose_people
 from sensorium.evaluation.ranking_table import LIST, RankingMeasured
+from sensorium.jobs.rankings import Shop
 
 LAST = 6  # items of the history that are shown
 
@@ -39,6 +40,31 @@ def people(inter: Interactions, cases: RankingMeasured, test: Histories, count: 
             )
         )
     return found
+
+
+def data_found(shop: Shop) -> dict[str, Any]:
+    """The ``data_report`` of ``ReportInputs``: a row is an interaction; what was set aside, and what is worth knowing."""
+    report = shop.report
+    findings = [
+        {
+            "kind": kind,
+            "count": count,
+            "severity": "quarantine" if kind in report.dropped else "note",
+            "message": report.told[kind],
+        }
+        for kind, count in report.findings.items()
+    ]
+    counts = {"users": len(shop.inter.users), "items": len(shop.inter.items)}
+    findings += [
+        {"kind": kind, "count": count, "severity": "note", "message": f"{count:,} {kind}"}
+        for kind, count in counts.items()
+    ]
+    return {
+        "rows": report.rows,
+        "quarantined": len(report.set_aside),
+        "splits": shop.sizes,
+        "findings": findings,
+    }
 
 
 def title(items: Entities, item: int) -> str:

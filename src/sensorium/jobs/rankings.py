@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 import torch
 
 from sensorium import assets
+from sensorium.data.interaction_checks import InteractionReport
 from sensorium.data.interaction_splits import history_of, split_interactions
 from sensorium.data.interactions import Histories, Interactions, InteractionSplits
 from sensorium.data.interactions_reading import open_interactions
@@ -21,23 +23,30 @@ from sensorium.metrics.ranking import NEVER, ranks_of
 from sensorium.models.ranking_protocols import Ranker
 from sensorium.models.recommender import Recommender
 from sensorium.recipe import InteractionsRecipe, Recipe
+from sensorium.run import Run, write_atomic
 
-CHUNK = 512  # cases whose scores over the catalogue are held at once
+CHUNK = 512  # cases whose scores over the catalogue are held at once, at the most
+SCORES = 1 << 24  # scores that are held at once
 GROUPED = 12  # most values of a user's category by which results are also given
 
 
 @dataclass
 class Shop:
-    """Interactions and how they are parted."""
+    """Interactions, how they are parted, and what was found in them."""
 
     inter: Interactions
     splits: InteractionSplits
-    report: Any
+    report: InteractionReport
 
     @property
     def popularity(self) -> np.ndarray:
         """(items,) training interactions of each."""
         return np.bincount(self.inter.item[self.splits.train], minlength=len(self.inter.items))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Part: its interactions."""
+        return {part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")}
 
     def histories(self, cases: np.ndarray, limit: int, part: Any) -> Histories:
         return history_of(self.inter, self.splits, cases, limit, part)
@@ -63,17 +72,35 @@ def rank(model: Ranker, histories: Histories, targets: np.ndarray, exclude_seen:
     """Rank the whole catalogue for each case."""
     items, bias = model.item_vectors(), model.item_bias()
     ranks, tops = [], []
-    for start in range(0, len(histories), CHUNK):
-        part = baselines.take(histories, slice(start, start + CHUNK))
+    together = max(1, min(CHUNK, SCORES // len(items)))
+    for start in range(0, len(histories), together):
+        part = histories.take(slice(start, start + together))
         scores = (model.user_vectors(part) @ items.T + bias).cpu().numpy()
         seen = list(part.items) if exclude_seen else None
-        ranks.append(ranks_of(scores, targets[start : start + CHUNK], seen))
+        ranks.append(ranks_of(scores, targets[start : start + together], seen))
         if seen is not None:
             rows, places = np.nonzero(part.items >= 0)
             scores[rows, part.items[rows, places]] = -np.inf
         best = np.argsort(-scores, axis=1, kind="stable")[:, :LIST]
         tops.append(np.where(np.isfinite(np.take_along_axis(scores, best, 1)), best, -1))
     return Ranked(np.concatenate(ranks), np.concatenate(tops))
+
+
+def answered(run: Run, name: str, cases: int, answer: Callable[[], Ranked]) -> Ranked:
+    """``answer()``, logged as a touch of the test split and kept; what an earlier sitting kept is not asked for again.
+
+    Args:
+        name: of who answers: before, after, …
+        cases: how many there are.
+    """
+    path = run.folder / f"answers_{name.replace(' ', '_')}.parquet"
+    if path.exists():
+        table = pq.read_table(path)
+        return Ranked(table["rank"].to_numpy(), np.array(table["top"].to_pylist(), dtype=np.int64))
+    run.log(f"test split read: {name}, {cases} cases")
+    found = answer()
+    write_atomic(path, _parquet(pa.table({"rank": found.ranks, "top": list(found.top)})))
+    return found
 
 
 def measured(
@@ -152,6 +179,10 @@ def prediction_table(shop: Shop, answers: dict[str, Ranked]) -> bytes:
             "top": [[names[item] for item in row if item >= 0] for row in after.top],
         }
     )
+    return _parquet(table)
+
+
+def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
+    pq.write_table(table, buffer)
     return buffer.getvalue()

@@ -60,16 +60,18 @@ def serve(run: str | Path, options: ServeOptions) -> None:
     Run.read(run)  # what is wrong with it is said before a port is taken
     start_log()
     sock = bind(options.host, options.port)
-    from sensorium.jobs.opened import load
+    from sensorium.jobs.load import load
+    from sensorium.jobs.recommend import OpenedRecommender
 
     model = load(run)
+    hears = None if isinstance(model, OpenedRecommender) else model.processor.settings.max_seconds
     settings = Settings(
         name=options.name or _name_of(run),
         hosts=_hosts(options),
         origins=tuple(origin.rstrip("/").lower() for origin in options.allow_origins),
         key_hashes=hashes,
         fetch=FetchLimits(hosts=tuple(host.lower() for host in options.fetch_from)),
-        media=MediaLimits(seconds=model.processor.settings.max_seconds),
+        media=MediaLimits() if hears is None else MediaLimits(seconds=hears),
         answer_seconds=options.answer_seconds,
         drain_seconds=options.drain_seconds,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from sensorium.data.rows import CONVERT, Example
 from sensorium.errors import DataError
 from sensorium.jobs.feed import Feed
 from sensorium.jobs.opened import Model
+from sensorium.jobs.recommend import OpenedRecommender
 from sensorium.modalities import audio
 from sensorium.models.turns import addressed
 from sensorium.serving.engine import BatchingEngine, EngineSettings
+from sensorium.serving.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
 from sensorium.serving.service import Labelled, Parts, Spoken
 
 log = logging.getLogger("sensorium.serving")
@@ -28,8 +31,11 @@ WHISPER = "whisper-tiny.en"
 LONGEST_SPOKEN = 3600.0  # s; the door has refused what is longer than its own limit
 
 
-def make_parts(model: Model, settings: EngineSettings) -> Parts:
-    """All that an opened run can answer: conversations or classes, vectors, and speech where the recogniser is cached."""
+def make_parts(model: Model | OpenedRecommender, settings: EngineSettings) -> Parts:
+    """All that an opened run can answer: conversations or classes, vectors, and speech where the recogniser is cached;
+    or lists of items and nothing else."""
+    if isinstance(model, OpenedRecommender):
+        return Parts(recommend=Lister(model))
     model.model.eval()
     model.processor.read_media = partial(read_media, root=None)  # over HTTP there are no files
     talks = model.processor.settings.task == "generate"
@@ -69,6 +75,42 @@ def _cells(row: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:
     """Cells as a table's rows have them; bytes of media need no path."""
     given = {name: {"bytes": cell, "path": None} if isinstance(cell, bytes) else cell for name, cell in row.items()}
     return {name: CONVERT[kind](given.get(name)) for name, kind in columns.items()}
+
+
+# -- lists ------------------------------------------------------------------------------------------
+
+
+class Lister:
+    """Users and histories to lists; see ``serving.service.Recommend``."""
+
+    def __init__(self, opened: OpenedRecommender) -> None:
+        self.opened, self.dated = opened, opened.age is not None
+        opened.warm()  # the first client waits no longer than the others
+
+    def knows(self, title: str) -> bool:
+        return self.opened.find(title) is not None
+
+    def __call__(self, asked: RecommendRequest) -> RecommendationList:
+        found = self.opened.recommend(
+            asked.history,
+            user=asked.user,
+            top=asked.top or 10,
+            because=bool(asked.because),
+            diversity=asked.diversity or 0.0,
+            freshness=asked.freshness or 0.0,
+            exclude_seen=not asked.seen,
+        )
+        data = [
+            Recommendation(
+                index=i,
+                item=one.item,
+                title=one.title,
+                score=one.score,
+                because=[Reason.model_validate(asdict(why)) for why in one.reasons] if asked.because else None,
+            )
+            for i, one in enumerate(found.items)
+        ]
+        return RecommendationList(data=data, model="", known=found.known, notes=found.notes)
 
 
 # -- vectors ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sensorium.recipe import FusionRecipe
 
 SIZE = 0.02  # standard deviation of a fresh item vector: products with user vectors of length √width start near zero
 IDENTITY, KNOWLEDGE = "identity", "knowledge"
+BY_GPT = " by the GPT"  # ends the name of a text column that the pretrained GPT reads, beside the text encoder
 
 
 @dataclass
@@ -108,11 +109,17 @@ class ItemTower(nn.Module):
         joined = LATE.get(fusion)
         self.fusion = joined(modalities, FusionRecipe(width=width, heads=1)) if joined else None
 
+    def learn_by_rows(self) -> None:
+        """A step's gradient is of the rows that it read, and holds nothing for the rest of the catalogue."""
+        for table in (self.identity, self.entities):
+            if table is not None:
+                table.sparse = True
+
     def forward(self, items: Tensor | None = None, without: frozenset[str] = frozenset()) -> Tensor:
         """Vectors (n, width) of ``items`` (n,), of the whole catalogue by default.
 
         Args:
-            without: ``identity``, ``knowledge`` or names of inputs that are withheld.
+            without: ``identity``, ``knowledge`` or names of inputs that are withheld; a text's from both its readers.
         """
         if items is None:
             items = torch.arange(self.items, device=self.known.device)
@@ -122,7 +129,8 @@ class ItemTower(nn.Module):
             if self.training and self.dropout:
                 shown = shown & (torch.rand(len(items), device=shown.device) >= self.dropout)
             found.append((torch.where(shown[:, None], self.identity(items), self.nobody), shown))
-        found += [part(items, name in without) for name, part in self.parts.items()]
+        for name, part in self.parts.items():  # the two readers of one text are withheld together
+            found.append(part(items, name in without or name.removesuffix(BY_GPT) in without))
         if self.entities is not None:
             entity = self.of_item[items]
             shown = (entity >= 0) & (KNOWLEDGE not in without)

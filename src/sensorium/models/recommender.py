@@ -7,9 +7,8 @@ interaction read: what a prefix of a history predicts in training is what the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,57 +16,20 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from sensorium.data.interactions import Histories
 from sensorium.errors import RunError, first_line
-from sensorium.models.item_tower import SIZE, Content, ItemTower
+from sensorium.models.item_tower import SIZE, Content, ItemTower, Part
+from sensorium.models.ranking_inputs import GAPS, RATINGS, Sequences, gap_bucket, rating_bucket
+from sensorium.models.recommender_config import RecommenderConfig
+from sensorium.models.saving import load_gpt, load_own, save_gpt, save_own
+from sensorium.models.sequence_reader import PretrainedReader, small_gpt
 from sensorium.models.transitions import decayed
 
-GAPS = 32  # buckets: 0, then powers of two of seconds
-RATINGS = 16  # buckets between the lowest and the highest rating; one more says that there is none
 TOGETHER = 256  # users whose histories are read at once in use
-
-
-class RecommenderConfig(PreTrainedConfig):
-    """Sizes of a ``Recommender``; ``shapes`` are those of ``ItemTower``."""
-
-    model_type = "sensorium_recommender"
-
-    def __init__(
-        self,
-        items: int = 1,
-        users: int = 1,
-        width: int = 64,
-        layers: int = 2,
-        heads: int = 2,
-        history: int = 200,
-        dropout: float = 0.3,
-        shapes: dict[str, Any] | None = None,
-        user_numbers: int = 0,
-        user_categories: list[int] | None = None,
-        identity: bool = True,
-        identity_dropout: float = 0.1,
-        gaps: bool = True,
-        ratings: bool = True,
-        rating_range: list[float] | None = None,
-        entities: int = 0,
-        relations: int = 0,
-        fusion: str = "tokens",
-        transitions: bool = False,
-        decay: float = 0.0,
-        transition_weight: float = 0.0,
-        **rest: Any,
-    ) -> None:
-        self.items, self.users, self.width, self.layers, self.heads = items, users, width, layers, heads
-        self.history, self.dropout, self.shapes = history, dropout, shapes or {}
-        self.user_numbers, self.user_categories = user_numbers, user_categories or []
-        self.identity, self.identity_dropout = identity, identity_dropout
-        self.gaps, self.ratings, self.rating_range = gaps, ratings, rating_range or [1.0, 5.0]
-        self.entities, self.relations, self.fusion = entities, relations, fusion
-        self.transitions, self.decay, self.transition_weight = transitions, decay, transition_weight
-        super().__init__(**rest)
+ITEMS_TOGETHER = 1 << 16  # items whose vectors are made at once in use
 
 
 class Read(NamedTuple):
@@ -83,34 +45,22 @@ class Read(NamedTuple):
     triples: tuple[Tensor, ...]
 
 
-@dataclass
-class Sequences:
-    """Histories as tensors: items (users, steps), -1 where padded; gaps, ratings (users, steps); users (users,)."""
-
-    items: Tensor
-    gaps: Tensor
-    ratings: Tensor
-    users: Tensor
-
-    @classmethod
-    def of(cls, histories: Histories, device: torch.device | str = "cpu") -> Sequences:
-        """Tensors of ``histories``, at least one step wide: where nobody has a history, it is padding."""
-        least = ((0, 0), (max(1 - histories.items.shape[1], 0), 0))
-        items = np.pad(histories.items, least, constant_values=-1)
-        arrays = (items, np.pad(histories.gaps, least), np.pad(histories.ratings, least), histories.users)
-        return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
-
-
 class Recommender(PreTrainedModel):
-    """See the module. Implements ``ranking_protocols.Ranker``; saved and loaded as every ``PreTrainedModel``."""
+    """See the module. Implements ``ranking_protocols.Ranker``.
+
+    Args:
+        backbone: what reads histories; a small GPT of the config's sizes, made here, by default.
+    """
 
     config_class = RecommenderConfig
     user_numbers: Tensor
     user_categories: Tensor
     transitions: Tensor
 
-    def __init__(self, config: RecommenderConfig) -> None:
+    def __init__(self, config: RecommenderConfig, backbone: PretrainedReader | None = None) -> None:
         super().__init__(config)
+        if config.gpt is not None and backbone is None:
+            raise ValueError("a pretrained GPT is handed in: Recommender.open reads it with the model")
         width = config.width
         shapes = {name: (tuple(shape), size) for name, (shape, size) in config.shapes.items()}
         self.tower = ItemTower(
@@ -125,6 +75,7 @@ class Recommender(PreTrainedModel):
         self.relations = nn.Embedding(config.relations, width) if config.relations else None
         self.gaps = nn.Embedding(GAPS, width) if config.gaps else None
         self.ratings = nn.Embedding(RATINGS + 1, width) if config.ratings else None
+        self.reviews = Part((config.reviews[0], config.reviews[1]), None, width) if config.reviews else None
         self.register_buffer("user_numbers", torch.zeros(config.users, config.user_numbers))
         self.register_buffer(
             "user_categories", torch.zeros(config.users, len(config.user_categories), dtype=torch.int64)
@@ -135,33 +86,27 @@ class Recommender(PreTrainedModel):
         beside = config.items if config.transitions else 0
         self.register_buffer("transitions", torch.zeros(beside, beside))
         self.norm = nn.LayerNorm(width)
-        self.backbone = GPT2Model(
-            GPT2Config(
-                vocab_size=1,
-                n_positions=config.history + 1,
-                n_embd=width,
-                n_layer=config.layers,
-                n_head=config.heads,
-                embd_pdrop=config.dropout,
-                resid_pdrop=config.dropout,
-                attn_pdrop=0.0,  # with it, attention on CPU falls back to its slow form
-                bos_token_id=None,
-                eos_token_id=None,
-                use_cache=False,
-            )
-        )
+        self.backbone: nn.Module = small_gpt(config) if backbone is None else nn.Identity()
         for table in (self.gaps, self.ratings, self.relations, *self.user_tables):
             if table is not None:
                 nn.init.normal_(table.weight, std=SIZE)
         self.post_init()
+        if backbone is not None:  # not before: post_init draws the first weights of adapters anew
+            self.backbone = backbone
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: every module has its first weights already."""
 
     def fill(
-        self, contents: dict[str, Content], known: Tensor, of_item: Tensor | None, numbers: Tensor, categories: Tensor
+        self,
+        contents: dict[str, Content],
+        known: Tensor,
+        of_item: Tensor | None,
+        numbers: Tensor,
+        categories: Tensor,
+        reviews: Content | None = None,
     ) -> None:
-        """Take over what is fixed: the items' inputs, which items training holds, entities, users' attributes."""
+        """Take over what is fixed: the items' inputs, which items training holds, entities, users' attributes, reviews."""
         for name, content in contents.items():
             self.tower.parts[name].fill(content)  # type: ignore[operator]
         self.tower.known.copy_(known)
@@ -169,20 +114,44 @@ class Recommender(PreTrainedModel):
             self.tower.of_item.copy_(of_item)
         self.user_numbers.copy_(numbers)
         self.user_categories.copy_(categories)
+        if reviews is not None and self.reviews is not None:
+            self.reviews.fill(reviews)
 
     # -- on disk -----------------------------------------------------------------------------------
 
-    def save_pretrained(self, save_directory: Any, **more: Any) -> None:  # type: ignore[override]
-        """As every ``PreTrainedModel``, without a bar of its own."""
+    def own_state(self) -> dict[str, Tensor]:
+        """Tensors that belong to no pretrained part."""
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("backbone.gpt.")}
+
+    def save_pretrained(self, save_directory: Any, source: Path | None = None, **more: Any) -> None:  # type: ignore[override]
+        """As every ``PreTrainedModel``; a pretrained GPT beside it, in ``backbone/`` and ``adapter/``.
+
+        Args:
+            source: the folder of the GPT's unchanged weights: they are linked.
+        """
         with without_bars():
-            super().save_pretrained(save_directory, **more)
+            if not isinstance(self.backbone, PretrainedReader):
+                super().save_pretrained(save_directory, **more)
+                return
+            folder = Path(save_directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.config.save_pretrained(folder)
+            save_own(self, folder)
+            save_gpt(self.backbone.gpt, str(self.config.adapt["method"]), folder, source)
 
     @classmethod
     def open(cls, folder: str | Path) -> Recommender:
         """A saved model, in evaluation mode. RunError where it cannot be read."""
         try:
             with without_bars():
-                return cls.from_pretrained(folder).eval()
+                config = RecommenderConfig.from_pretrained(folder)
+                if config.gpt is None:
+                    return cls.from_pretrained(folder).eval()
+                kind = torch.bfloat16 if config.gpt["precision"] == "bf16" else torch.float32
+                gpt = load_gpt(Path(folder), dtype=kind, attention="sdpa")
+                model = cls(config, PretrainedReader(gpt, config.width, config.gpt["entry"], config.dropout))
+                load_own(model, Path(folder))
+                return model.eval()
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             mend = "fit again with --fresh"
             raise RunError(f"the model cannot be read ({first_line(error)})", where=str(folder), mend=mend) from None
@@ -214,14 +183,27 @@ class Recommender(PreTrainedModel):
         scale = self.config.width**0.5  # tables start small; the GPT reads states of about size one
         read = self.tower(items, without)[place]
         if self.gaps is not None and "gaps" not in without:
-            read = read + self.gaps(_gap_bucket(sequences.gaps))
+            read = read + self.gaps(gap_bucket(sequences.gaps))
         if self.ratings is not None and "ratings" not in without:
-            read = read + self.ratings(_rating_bucket(sequences.ratings, *self.config.rating_range))
+            read = read + self.ratings(rating_bucket(sequences.ratings, *self.config.rating_range))
+        if self.reviews is not None:
+            read = read + self._said(sequences, "reviews" in without)
         hidden = self.norm(torch.cat([self._user(sequences.users, without)[:, None], read], 1) * scale)
         first = torch.ones_like(present[:, :1])
         mask = torch.cat([first, present], 1)
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)
+        if isinstance(self.backbone, PretrainedReader):
+            return self.backbone(hidden, mask, positions)
         return self.backbone(inputs_embeds=hidden, attention_mask=mask.long(), position_ids=positions).last_hidden_state
+
+    def _said(self, sequences: Sequences, withheld: bool) -> Tensor:
+        """(users, steps, width): the review of each interaction, a learned vector where there is none."""
+        assert self.reviews is not None
+        if sequences.reviews is None:
+            return self.reviews.missing
+        told, _ = self.reviews(sequences.reviews.clamp(min=0).flatten(), withheld)
+        told = told.view(*sequences.reviews.shape, -1)
+        return torch.where((sequences.reviews >= 0)[..., None], told, self.reviews.missing)
 
     def _user(self, users: Tensor, without: frozenset[str]) -> Tensor:
         """(users,) -> (users, width): the learned visitor, plus the attributes of those whom we know."""
@@ -237,10 +219,12 @@ class Recommender(PreTrainedModel):
     # -- in use ------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def item_vectors(self, without: frozenset[str] = frozenset()) -> Tensor:
-        """(items, width) fp32, of all items of the catalogue; with transitions (items, width + items)."""
-        own = self.tower(None, without).float()
-        return own if self._alone(without) else torch.cat([own, self.transitions.T], 1)
+    def item_vectors(self, without: frozenset[str] = frozenset(), items: Sequence[int] | None = None) -> Tensor:
+        """(items, width) fp32, of all items of the catalogue or of some; with transitions (items, width + items)."""
+        chosen = torch.arange(self.config.items) if items is None else torch.tensor(items, dtype=torch.int64)
+        stretches = chosen.to(self.device).split(ITEMS_TOGETHER)  # an item's parts take several times its vector's room
+        own = torch.cat([self.tower(some, without).float() for some in stretches])
+        return own if self._alone(without) else torch.cat([own, self.transitions.T[chosen]], 1)
 
     def item_bias(self) -> Tensor:
         """(items,) zeros: an item that nobody touched is not held back by anything but its content."""
@@ -249,23 +233,22 @@ class Recommender(PreTrainedModel):
     @torch.inference_mode()
     def user_vectors(self, histories: Histories, without: frozenset[str] = frozenset()) -> Tensor:
         """(users, as wide as items' vectors) fp32; the GPT reads the latest ``config.history`` interactions of each."""
-        found = []
-        for start in range(0, len(histories), TOGETHER):
-            rows = slice(start, start + TOGETHER)
-            kept = slice(max(histories.items.shape[1] - self.config.history, 0), None)
-            part = Histories(
-                histories.items[rows, kept],
-                histories.gaps[rows, kept],
-                histories.ratings[rows, kept],
-                histories.users[rows],
-            )
-            vectors = self.states(Sequences.of(part, self.device), without)[:, -1].float()
-            if not self._alone(without):
-                met = torch.from_numpy(decayed(histories.items[rows], self.config.items, self.config.decay))
-                vectors = torch.cat([vectors, self.config.transition_weight * met.to(self.device)], 1)
-            found.append(vectors)
-        empty = torch.zeros(0, self.item_vectors(without).shape[1], device=self.device)
+        found = list(self.user_vectors_by_parts(histories, without))
+        width = self.config.width + (0 if self._alone(without) else self.config.items)
+        empty = torch.zeros(0, width, device=self.device)
         return torch.cat(found) if found else empty
+
+    @torch.inference_mode()
+    def user_vectors_by_parts(self, histories: Histories, without: frozenset[str] = frozenset()) -> Iterator[Tensor]:
+        """What ``user_vectors`` holds, ``TOGETHER`` users at a time: with transitions a user is as wide as the catalogue."""
+        for start in range(0, len(histories), TOGETHER):
+            whole = histories.take(slice(start, start + TOGETHER))
+            read = whole.take(slice(None), self.config.history)
+            vectors = self.states(Sequences.of(read, self.device), without)[:, -1].float()
+            if not self._alone(without):
+                met = torch.from_numpy(decayed(whole.items, self.config.items, self.config.decay))
+                vectors = torch.cat([vectors, self.config.transition_weight * met.to(self.device)], 1)
+            yield vectors
 
     def take_transitions(self, matrix: np.ndarray, decay: float, weight: float) -> None:
         """Let what follows what (items, items) join the scores with ``weight``: see ``models.transitions``."""
@@ -287,14 +270,3 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _gap_bucket(gaps: Tensor) -> Tensor:
-    """Seconds -> 0 for none, then the power of two."""
-    return gaps.clamp(min=0).add(1).log2().ceil().long().clamp(0, GAPS - 1)
-
-
-def _rating_bucket(ratings: Tensor, low: float, high: float) -> Tensor:
-    """Ratings -> 0 where there is none, else 1 … RATINGS by equal steps."""
-    share = ((ratings - low) / max(high - low, 1e-9)).clamp(0, 1)
-    return torch.where(ratings.isnan(), 0, 1 + (share.nan_to_num() * (RATINGS - 1)).round().long())

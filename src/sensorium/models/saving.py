@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from sensorium.errors import RunError, first_line
 from sensorium.models.backbone import causal_lm, load_backbone, plain_state
@@ -26,19 +27,11 @@ def save(model: MultimodalGPT, folder: str | Path, *, sources: dict[str, Path] |
     Args:
         sources: part (backbone, image, audio, text): folder of its unchanged weights.
     """
-    from safetensors.torch import save_file
-
     folder, sources = Path(folder), sources or {}
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
-    own = {name: tensor.contiguous() for name, tensor in model.own_state().items()}
-    save_file(own, folder / "model.safetensors", {"format": "pt"})
-    lm, method = causal_lm(model.backbone), model.config.adapt.get("method")
-    if lm is not model.backbone:
-        if method == "pissa":  # it moved a part of each weight into the adapter: what is left is written, to start on
-            model.backbone.peft_config["default"].init_lora_weights = True
-        model.backbone.save_pretrained(folder / "adapter")
-    _keep(lm, folder / "backbone", None if method in ("full", "pissa") else sources.get("backbone"))
+    save_own(model, folder)
+    save_gpt(model.backbone, str(model.config.adapt.get("method")), folder, sources.get("backbone"))
     for kind, encoder in model.encoders.items():
         if kind != "table":
             trained = any(p.requires_grad for p in encoder.parameters())
@@ -51,23 +44,37 @@ def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: s
     Raises:
         RunError: a file is missing or damaged, or its tensors do not fit the config.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     config = MultimodalGPTConfig.from_pretrained(folder)
-    backbone = load_backbone(folder / "backbone", dtype=dtype, attention=attention)
-    if (folder / "adapter").is_dir():
-        from peft import PeftModel
-
-        try:
-            backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
-        except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
-            what = f"adapter cannot be read ({first_line(error)})"
-            raise RunError(what, where=str(folder), mend="rerun sensorium fit") from error
+    backbone = load_gpt(folder, dtype=dtype, attention=attention)
     kinds = sorted(set(config.inputs.values()) - {"table"})
     encoders = {kind: build_encoder(kind, folder / "encoders" / kind, dtype=torch.float32) for kind in kinds}
     model = MultimodalGPT(config, backbone, encoders)
+    load_own(model, folder)
+    return model.eval()
+
+
+class Owner(Protocol):
+    """A model that holds a pretrained GPT, and tensors of its own."""
+
+    def own_state(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: Any, strict: bool = ...) -> Any: ...
+
+
+def save_own(model: Owner, folder: Path) -> None:
+    """``model.safetensors``: what is the model's own."""
+    from safetensors.torch import save_file
+
+    own = {name: tensor.contiguous() for name, tensor in model.own_state().items()}
+    save_file(own, folder / "model.safetensors", {"format": "pt"})
+
+
+def load_own(model: Owner, folder: Path) -> None:
+    """Put back what ``save_own`` wrote. RunError where it is missing, damaged, or another model's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         missing, unexpected = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -80,7 +87,30 @@ def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: s
         raise RunError(
             f"tensors do not fit the config ({(lost or unexpected)[0]})", where=str(folder), mend="rerun sensorium fit"
         )
-    return model.eval()
+
+
+def save_gpt(gpt: Any, method: str, folder: Path, source: Path | None) -> None:
+    """``backbone/`` and, where PEFT wraps it, ``adapter/``; ``source``: the folder of its weights, if unchanged."""
+    lm = causal_lm(gpt)
+    if lm is not gpt:
+        if method == "pissa":  # it moved a part of each weight into the adapter: what is left is written, to start on
+            gpt.peft_config["default"].init_lora_weights = True
+        gpt.save_pretrained(folder / "adapter")
+    _keep(lm, folder / "backbone", None if method in ("full", "pissa") else source)
+
+
+def load_gpt(folder: Path, *, dtype: torch.dtype, attention: str) -> Any:
+    """The GPT that ``save_gpt`` wrote, with its adapter. RunError or RecipeError where it cannot be read."""
+    backbone = load_backbone(folder / "backbone", dtype=dtype, attention=attention)
+    if (folder / "adapter").is_dir():
+        from peft import PeftModel
+
+        try:
+            backbone = PeftModel.from_pretrained(backbone, str(folder / "adapter"), autocast_adapter_dtype=False)
+        except Exception as error:  # a damaged or foreign folder: libraries raise whatever they like
+            what = f"adapter cannot be read ({first_line(error)})"
+            raise RunError(what, where=str(folder), mend="rerun sensorium fit") from error
+    return backbone
 
 
 def _keep(module: Any, folder: Path, source: Path | None) -> None:

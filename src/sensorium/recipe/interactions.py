@@ -73,7 +73,9 @@ class RuleRecipe(Part):
 class RecommenderRecipe(Part):
     """The model that ranks, its losses and its answers."""
 
-    backbone: str = Field("small", description="small: a GPT from scratch; or a pretrained GPT by name, with adapters")
+    backbone: str = Field(
+        "small", description="small: a GPT from scratch; or a pretrained GPT by name, tuned by model.adapt"
+    )
     width: int = Field(64, ge=8, le=4096, description="of item and user vectors")
     layers: int = Field(2, ge=1, le=48, description="small: layers")
     heads: int = Field(2, ge=1, description="small: heads")
@@ -87,6 +89,7 @@ class RecommenderRecipe(Part):
     user_inputs: list[str] | None = Field(None, description="columns of the user table that are used; all by default")
     gaps: bool = Field(True, description="read the time between interactions")
     ratings: bool = Field(True, description="read ratings")
+    reviews: bool = Field(True, description="read reviews, of what a user met before, where the data name a column")
     loss: Literal["full", "sampled"] = Field("full", description="softmax over all items, or over sampled ones")
     negatives: int = Field(1024, ge=1, description="sampled: items drawn a batch")
     transitions: Literal["auto", "always", "never"] = Field(

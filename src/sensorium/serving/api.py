@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from sensorium.errors import SensoriumError
 from sensorium.serving import chat, errors, replies, responses, transcriptions, vectors
+from sensorium.serving import recommend as recommending
 from sensorium.serving.answering import Gone
 from sensorium.serving.door import Door
 from sensorium.serving.errors import ApiError, ErrorBody
@@ -22,6 +23,7 @@ from sensorium.serving.gate import Gate
 from sensorium.serving.metrics import CONTENT_TYPE, Metrics
 from sensorium.serving.pages import add_pages
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, TooLong
+from sensorium.serving.recommend_schemas import RecommendationList, RecommendRequest
 from sensorium.serving.responses_schemas import ResponseObject, ResponsesRequest
 from sensorium.serving.safe_json import parse
 from sensorium.serving.schemas import ChatRequest, ClassifyRequest, EmbeddingRequest, TranscriptionForm
@@ -123,6 +125,10 @@ def _add_routes(app: FastAPI, service: Service, gate: Gate) -> None:
     @app.post("/v1/classify", summary="Classes or numbers of rows", response_model_exclude_none=True)
     async def classify(body: ClassifyRequest, request: Request) -> replies.Classifications:
         return await vectors.classify(body, request, service)
+
+    @app.post("/v1/recommend", summary="What a user may like next", response_model_exclude_none=True)
+    async def recommend(body: RecommendRequest, request: Request) -> RecommendationList:
+        return await recommending.recommend(body, request, service)
 
 
 def _streams(name: str) -> Any:

@@ -11,9 +11,10 @@ import numpy as np
 
 from sensorium.data.messages import Message
 from sensorium.serving.door import Door
-from sensorium.serving.errors import invalid
+from sensorium.serving.errors import ApiError, invalid
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.protocols import Engine
+from sensorium.serving.recommend_schemas import RecommendationList, RecommendRequest
 from sensorium.serving.settings import Settings
 from sensorium.serving.single_file import SingleFile
 
@@ -45,6 +46,16 @@ class Classify(Protocol):
     def __call__(self, rows: list[dict[str, Any]]) -> list[Labelled]: ...
 
 
+class Recommend(Protocol):
+    """Lists items. ``dated``: whether freshness can be asked for; ``knows``: whether a text names an item, at once."""
+
+    dated: bool
+
+    def knows(self, title: str) -> bool: ...
+
+    def __call__(self, asked: RecommendRequest) -> RecommendationList: ...
+
+
 Embed = Callable[[list[Message]], tuple[np.ndarray, int]]  # conversations of one turn -> (n, width) float32, tokens
 Transcribe = Callable[[bytes, str | None, str | None], Spoken]  # a sound's bytes, language, prompt
 
@@ -54,7 +65,8 @@ class Parts:
     """What can be asked; None: this run does not answer that.
 
     Attributes:
-        engine: answers conversations. embed, classify, transcribe: block, so they run in threads, one call at a time.
+        engine: answers conversations. embed, classify, transcribe, recommend: block, so they run in threads, one call at
+            a time.
         transcribe_names: names of the model that transcribes.
     """
 
@@ -63,6 +75,7 @@ class Parts:
     classify: Classify | None = None
     transcribe: Transcribe | None = None
     transcribe_names: tuple[str, ...] = ("whisper-1",)
+    recommend: Recommend | None = None
 
 
 @dataclass
@@ -79,8 +92,19 @@ class Service:
     @property
     def engine(self) -> Engine:
         if self.parts.engine is None:
-            raise invalid("this run does not converse; ask /v1/classify", "model", "unsupported_model")
+            raise self.cannot("does not converse")
         return self.parts.engine
+
+    def cannot(self, what: str) -> ApiError:
+        """The refusal of a route that this run does not answer, with the one that it does."""
+        parts = self.parts
+        answers = {
+            "/v1/chat/completions": parts.engine,
+            "/v1/classify": parts.classify,
+            "/v1/recommend": parts.recommend,
+        }
+        mend = " or ".join(route for route, part in answers.items() if part is not None)
+        return invalid(f"this run {what}; ask {mend or '/v1/models'}", "model", "unsupported_model")
 
     def check_model(self, name: str, names: tuple[str, ...] | None = None) -> None:
         """Refuse a model that is not served."""

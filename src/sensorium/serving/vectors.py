@@ -24,7 +24,7 @@ async def embed(body: EmbeddingRequest, request: Request, service: Service) -> E
     service.check_model(body.model)
     make = service.parts.embed
     if make is None:
-        raise invalid("this run gives no vectors", "model", "unsupported_model")
+        raise service.cannot("gives no vectors")
     items = [body.input] if isinstance(body.input, str) else body.input
     contents = [[TextContent(type="text", text=item)] if isinstance(item, str) else item for item in items]
     count = sum(not isinstance(part, TextContent) for parts in contents for part in parts)
@@ -57,7 +57,7 @@ async def classify(body: ClassifyRequest, request: Request, service: Service) ->
     service.check_model(body.model)
     classifier = service.parts.classify
     if classifier is None:
-        raise invalid("this run does not classify; ask /v1/chat/completions", "model", "unsupported_model")
+        raise service.cannot("does not classify")
     given = [body.input] if isinstance(body.input, dict) else body.input
     allowance = service.door.allowance()
     rows = [await _row(row, classifier.columns, service, f"input.{i}", allowance) for i, row in enumerate(given)]

@@ -1,12 +1,15 @@
-"""From vectors to lists: the first items for each user, seen ones left out, lists made more diverse."""
+"""From vectors to lists: the first items for each user, seen ones left out, lists made more diverse and fresher."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-USERS_TOGETHER = 256
+MEMORY = 1 << 26  # bytes of scores held at once
+BLOCK = 256  # items whose best score is looked at before any of them
 
 
 @torch.inference_mode()
@@ -21,20 +24,56 @@ def top_k(
 
     Returns:
         indices (users, k) and scores (users, k), the best first; -inf where nothing is left.
+
+    Scores of as many users as fit into ``MEMORY`` are held at once, so that memory does not grow with the users.
     """
     k = min(k, len(items))
+    together = max(1, MEMORY // max(1, len(items) * users.element_size()))
     found = []
-    for start in range(0, len(users), USERS_TOGETHER):
-        scores = users[start : start + USERS_TOGETHER] @ items.T
-        if bias is not None:
-            scores += bias
+    for start in range(0, len(users), together):
+        part = users[start : start + together]
+        scores = part @ items.T if bias is None else torch.addmm(bias, part, items.T)
         if excluded is not None:
-            rows, places = np.nonzero(excluded[start : start + USERS_TOGETHER] >= 0)
-            scores[rows, excluded[start : start + USERS_TOGETHER][rows, places]] = -torch.inf
-        found.append(scores.topk(k, dim=1))
+            rows, places = np.nonzero(excluded[start : start + together] >= 0)
+            scores[rows, excluded[start : start + together][rows, places]] = -torch.inf
+        found.append(_first(scores, k))
     if not found:
         return torch.zeros(0, k, dtype=torch.long), torch.zeros(0, k)
-    return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
+    return torch.cat([places for places, _ in found]), torch.cat([scores for _, scores in found])
+
+
+def _first(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Indices and values (users, k) of the highest scores (users, items).
+
+    The k best lie in the k blocks whose own best are highest: whatever is in another block has k better ones. A maximum
+    takes one look at each score, where keeping the k best of all takes several.
+    """
+    users, items = scores.shape
+    blocks = items // BLOCK
+    if blocks <= 2 * k:
+        best = scores.topk(k, dim=1)
+        return best.indices, best.values
+    whole = scores[:, : blocks * BLOCK].view(users, blocks, BLOCK)
+    chosen = whole.amax(2).topk(k, dim=1).indices
+    places = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=scores.device)).view(users, k * BLOCK)
+    rest = torch.arange(blocks * BLOCK, items, device=scores.device).expand(users, -1)
+    places = torch.cat([places, rest], 1)
+    best = scores.gather(1, places).topk(k, dim=1)
+    return places.gather(1, best.indices), best.values
+
+
+def ages(first_seen: Sequence[float | None]) -> np.ndarray:
+    """(items,) from 0, the newest, to 1, the oldest, by the order of the moments at which items first appeared.
+
+    By order, not by seconds: of a catalogue that mostly appeared at once the rest would all be about as new. An item
+    that never appeared (None) is as new as the newest.
+    """
+    times = np.array([np.nan if time is None else time for time in first_seen], dtype=np.float64)
+    found, there = np.zeros(len(times)), np.isfinite(times)
+    moments, order = np.unique(times[there], return_inverse=True)
+    if len(moments) > 1:
+        found[there] = 1 - order / (len(moments) - 1)
+    return found
 
 
 def rerank(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.interactions import Interactions, KnowledgeGraph
-from sensorium.models.recommender import Read, Sequences
+from sensorium.data.interactions import Histories, Interactions, KnowledgeGraph
+from sensorium.models.ranking_inputs import Sequences
+from sensorium.models.recommender import Read
 from sensorium.objectives.catalogue_softmax import full_softmax, log_weights_of, sampled_softmax
 from sensorium.objectives.knowledge import LOSSES
 from sensorium.recipe import RecommenderRecipe
@@ -105,6 +107,7 @@ class Recommend:
         inter, steps = self.inter, max(max(len(window.rows) for window in windows) - 1, 1)
         shape = (len(windows), steps)
         items, gaps, ratings = np.full(shape, -1), np.zeros(shape, np.float32), np.full(shape, np.nan, np.float32)
+        said, reviews = (None, None) if inter.reviews is None else (inter.said[1], np.full(shape, -1))
         supervised, wanted = np.zeros((len(windows), steps + 1), bool), []
         for i, window in enumerate(windows):
             rows, read = window.rows, window.rows[:-1]
@@ -113,6 +116,8 @@ class Recommend:
                 ratings[i, -len(read) :] = inter.rating[read]
                 gaps[i, -len(read) :] = np.diff(inter.time[read], prepend=inter.time[read[0]])
                 supervised[i, -len(read) :] = True
+                if said is not None and reviews is not None:  # of what was read alone: never what is asked for
+                    reviews[i, -len(read) :] = said[read]
             if window.first == 0:  # what comes first of all is foretold from the user alone
                 supervised[i, 0] = True
             wanted.append(inter.item[rows if window.first == 0 else rows[1:]])
@@ -122,7 +127,7 @@ class Recommend:
         users = np.array([window.user for window in windows])
         return RecommendBatch(
             rows=users.tolist(),
-            sequences=Sequences(*map(torch.from_numpy, (items, gaps, ratings, users))),
+            sequences=Sequences.of(Histories(items, gaps, ratings, users, reviews)),
             supervised=torch.from_numpy(supervised),
             targets=torch.from_numpy(np.searchsorted(candidates, asked)),
             candidates=torch.from_numpy(candidates),
@@ -143,9 +148,14 @@ class Recommend:
             total = total + self.recipe.knowledge_weight * count * triples
         return Loss(total, count)
 
+    @cached_property
+    def _catalogue(self) -> np.ndarray:
+        """Items that training holds, found once: it takes as long as the catalogue is."""
+        return np.flatnonzero(self.known)
+
     def _candidates(self, asked: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Tensor | None]:
         """Items to score, sorted: all known ones, or the batch's targets and uniform negatives with log weights."""
-        known = np.flatnonzero(self.known)
+        known = self._catalogue
         if self.recipe.loss == "full":
             return known, None
         drawn = np.concatenate([asked, known[rng.integers(len(known), size=self.recipe.negatives)]])
