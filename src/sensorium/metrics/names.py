@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["category", "number", "text", "ranking"]
+Kind = Literal["category", "number", "text", "ranking", "translation"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ METRICS: dict[str, Metric] = {
     "exact_match": Metric("exact match", True, "share", "answers equal but for case, spaces and the final full stop"),
     "token_f1": Metric("token F1", True, "share", "words shared with the right answer (SQuAD), averaged over rows"),
     "chrf": Metric("chrF", True, "points", "character n-grams shared with the right answers, whole corpus"),
+    "bleu": Metric(
+        "BLEU", True, "points", "n-grams of words shared with the references, cased, whole corpus (sacreBLEU)"
+    ),
+    "bleu_lowercase": Metric("BLEU, lower-cased", True, "points", "the same without regard to case"),
+    "ter": Metric("TER", False, "points", "edits that turn the translation into the reference, in % of its words"),
     "log_likelihood": Metric("log-likelihood", True, "nats", "mean log P of a token of the right answer"),
     "perplexity": Metric("perplexity", False, "plain", "exp of minus the log-likelihood"),
     # a ranking of all items
@@ -60,5 +65,11 @@ METRICS: dict[str, Metric] = {
     "average_popularity": Metric("mean popularity", False, "count", "training interactions of a recommended item"),
 }
 
-PRIMARY: dict[str, str] = {"category": "accuracy", "number": "mae", "text": "exact_match", "ranking": "ndcg@10"}
+PRIMARY: dict[str, str] = {
+    "category": "accuracy",
+    "number": "mae",
+    "text": "exact_match",
+    "ranking": "ndcg@10",
+    "translation": "bleu",
+}
 """The metric that a verdict speaks of first, by kind of target."""
