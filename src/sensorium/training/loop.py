@@ -256,7 +256,8 @@ class _Session:
         self._wrapped.train()
         give_back()  # answering takes other sizes than learning does: what it leaves in the heap would not be used again
         state.validation_seconds += self._tick()
-        state.validations.append({"step": state.step, "epoch": state.step / self.plan.steps, "metrics": metrics})
+        place = {"step": state.step, "epoch": state.step / self.plan.steps, "seconds": state.seconds}
+        state.validations.append({**place, "metrics": metrics})
         self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, state.step)
         if self.metric.better(metrics[self.metric.name], state.best):
             state.best, state.best_step, state.stale = metrics[self.metric.name], state.step, 0
