@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["category", "number", "text", "ranking", "translation"]
+Kind = Literal["category", "number", "text", "ranking", "translation", "language"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,30 @@ METRICS: dict[str, Metric] = {
     "ter": Metric("TER", False, "points", "edits that turn the translation into the reference, in % of its words"),
     "log_likelihood": Metric("log-likelihood", True, "nats", "mean log P of a token of the right answer"),
     "perplexity": Metric("perplexity", False, "plain", "exp of minus the log-likelihood"),
+    # language, in pretraining
+    "byte_perplexity": Metric(
+        "perplexity per byte", False, "plain", "the same for a byte of the text: comparable between tokenizers"
+    ),
+    "masked_accuracy": Metric(
+        "hidden tokens named", True, "share", "hidden tokens whose likeliest answer is the right one"
+    ),
+    "masked_perplexity": Metric(
+        "perplexity of hidden tokens", False, "plain", "exp of their mean negative log-likelihood"
+    ),
+    "next_sentence_accuracy": Metric(
+        "next sentence", True, "share", "pairs of sentences rightly told to follow or not"
+    ),
+    "matching_accuracy": Metric(
+        "matching", True, "share", "pairs of medium and text rightly told to belong together or not"
+    ),
+    **{
+        f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
+        for name, label, meaning in (
+            ("recall", "recall", "held-out items that are among the first"),
+            ("text_recall", "recall of texts", "texts that are among the first for their medium"),
+        )
+        for k in (1, 5, 10)
+    },
     # a ranking of all items
     **{
         f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
@@ -70,6 +94,7 @@ PRIMARY: dict[str, str] = {
     "number": "mae",
     "text": "exact_match",
     "ranking": "ndcg@10",
+    "language": "perplexity",
     "translation": "bleu",
 }
 """The metric that a verdict speaks of first, by kind of target."""
