@@ -70,7 +70,9 @@ def pretraining_metrics(
     whole = measured(systems, seed, n_resamples)
     n = len(systems["after"])
     drawn = n if clusters is None else len(set(np.asarray(clusters).tolist()))
-    said = f"Intervals: 95 % percentile bootstrap over {drawn:,} {units if clusters is None else 'groups of ' + units}, "
+    said = (
+        f"Intervals: 95 % percentile bootstrap over {drawn:,} {units if clusters is None else 'groups of ' + units}, "
+    )
     more = [
         f"{said}{n_resamples:,} resamples. p: two-sided, paired, not corrected for the number of comparisons, "
         f"at least {2 / (n_resamples + 1):.2g}."

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
+from sensorium.jobs.fit_pretraining import fit_pretraining
 from sensorium.jobs.fit_recommender import fit_recommender
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
@@ -99,9 +100,10 @@ def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
-    if recipe.task == "recommend":
+    other = {"recommend": fit_recommender, "pretrain": fit_pretraining}.get(recipe.task)
+    if other is not None:
         finished = Run(folder).done("reported") and not fresh
-        run = Run(fit_recommender(recipe, folder, fresh, progress))
+        run = Run(other(recipe, folder, fresh, progress))
         return FitResult(run.folder, run.metrics, run.report, finished)
     accelerator = make_accelerator(say=progress)
     if not accelerator.is_main_process:
