@@ -1,42 +1,50 @@
-"""``fit`` of task pretrain: texts (and media beside them) to a language model that other recipes start from."""
+"""``fit`` of task pretrain: texts, and media beside them, to a language model that other recipes start from."""
 
 from __future__ import annotations
 
+import io
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import pyarrow as pa
+import pyarrow.parquet as pq
 from accelerate import Accelerator
+from torch import Tensor
 
-from sensorium import assets
 from sensorium.evaluation.pretraining_table import pretraining_metrics
 from sensorium.evaluation.report import ReportInputs, report
 from sensorium.jobs.begun import begun
-from sensorium.jobs.pretraining_data import Corpus, Units, open_corpus, packed, tokenised
-from sensorium.jobs.pretraining_measures import foretold, unigram
+from sensorium.jobs.parts import resolve, trainable_parameters
+from sensorium.jobs.pretraining_data import Texts, open_texts
+from sensorium.jobs.pretraining_measures import Columns, HeldOut, chance, loss_of, measured, unigram
+from sensorium.jobs.pretraining_parts import (
+    Start,
+    architecture,
+    build_model,
+    choose_speed,
+    open_start,
+    read_model,
+    save_model,
+)
+from sensorium.jobs.pretraining_readers import Material, Units, material, readers_of
+from sensorium.jobs.pretraining_table import media_features
 from sensorium.jobs.surroundings import environment
 from sensorium.models.pretraining import PretrainingModel
-from sensorium.models.scratch import build
-from sensorium.models.tokenizer_training import train_tokenizer
 from sensorium.recipe import PretrainingRecipe, Recipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
-from sensorium.tasks.pretrain import Pretrain, check_objectives
+from sensorium.tasks.pretrain import WITH_MEDIA, Pretrain, check_objectives
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
 from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.distributed import make_accelerator
 from sensorium.training.history import History
-from sensorium.training.loop import Metric, train
-from sensorium.training.memory import Shape, give_back
-from sensorium.training.precision import choose, raise_malloc_thresholds
+from sensorium.training.loop import Metric, planned_steps, train
+from sensorium.training.memory import give_back
+from sensorium.training.precision import raise_malloc_thresholds
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
-
-SPECIAL = {
-    "causal": ("<pad>", "<s>", "</s>", "<mask>"),
-    "bert": ("<pad>", "<cls>", "<sep>", "<mask>"),
-}
 
 
 def fit_pretraining(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> Path:
@@ -48,108 +56,202 @@ def fit_pretraining(recipe: Recipe, folder: Path, fresh: bool, progress: Any) ->
     """
     recipe = described(recipe)
     accelerator = make_accelerator(say=progress)
-    corpus = open_corpus(recipe)
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
-        _work(Run(folder), recipe, corpus, accelerator, make_progress(quiet=True))
+        _work(Run(folder), recipe, open_texts(recipe, progress), accelerator, make_progress(quiet=True))
         return folder
-    with begun(folder, recipe, corpus.fingerprint, fresh, progress) as run:
+    texts = open_texts(recipe, progress)
+    with begun(folder, recipe, texts.fingerprint, fresh, progress) as run:
         accelerator.wait_for_everyone()
         if not run.done("reported"):
-            _work(run, recipe, corpus, accelerator, progress)
+            _work(run, recipe, texts, accelerator, progress)
     return folder
 
 
 def described(recipe: Recipe) -> Recipe:
-    """The recipe with what it leaves open written out, its objectives checked against the architecture."""
+    """The recipe with what it leaves open written out, its objectives checked against the architecture.
+
+    Raises:
+        RecipeError: an objective that the architecture cannot carry.
+    """
     asked = recipe.pretraining or PretrainingRecipe()
-    if recipe.model.scratch is not None:
-        check_objectives(asked, recipe.model.scratch.architecture)
+    check_objectives(asked, architecture(recipe))
     return recipe.model_copy(update={"pretraining": asked})
 
 
-def _work(run: Run, recipe: Recipe, corpus: Corpus, accelerator: Accelerator, progress: Any) -> None:
-    began, main = time.monotonic(), accelerator.is_main_process
+@dataclass
+class Pretraining:
+    """One run with its parts built."""
+
+    run: Run
+    recipe: Recipe
+    texts: Texts
+    start: Start
+    model: PretrainingModel
+    task: Pretrain
+    material: dict[str, Material]
+    accelerator: Accelerator
+    progress: Any
+
+    def held_out(self) -> HeldOut:
+        """The test part; a causal model also foretells it, whatever it learns by."""
+        part, evaluation = self.material["test"], self.recipe.evaluation
+        readers = readers_of(part, self.recipe, self.start, foretell=True)
+        return HeldOut(len(part.tokens), readers, evaluation.batch_size, self.task.pad_id)
+
+    def measure(self, when: str) -> Columns:
+        """Figures of each test unit, measured once and kept."""
+        path = self.run.folder / f"measured_{when}.parquet"
+        if not path.exists():
+            self.run.log(f"test split read: {when} training, {len(self.material['test'].tokens)} {self.texts.units}")
+            self.model.eval()
+            write_atomic(path, _parquet(measured(self.model, self.held_out())))
+            self.run.finish(f"measured_{when}", units=len(self.material["test"].tokens))
+        table = pq.read_table(path)
+        return {name: table.column(name).to_numpy() for name in table.column_names}
+
+    def train(self) -> History:
+        """Train the model; the weights with the least loss on validation texts stay in it."""
+        recipe, training = self.recipe, self.recipe.training
+        readers = {part: readers_of(self.material[part], recipe, self.start) for part in ("train", "validation")}
+        units = Units(readers["train"])
+        micro = micro_batch_size(training.batch_size, training.micro_batch_size, self.accelerator.num_processes)
+        plan = BatchPlan(np.ones(len(units), dtype=np.int32), training.batch_size, micro, training.seed)
+        trained, total = trainable_parameters(self.model), sum(p.numel() for p in self.model.parameters())
+        self.progress(
+            f"trains {trained:,} of {total:,} parameters, {len(units):,} units an epoch, "
+            f"{planned_steps(training, plan.steps):,} steps of {training.batch_size}"
+        )
+        name, higher = self.task.measure
+        return train(
+            self.model,
+            self.task,
+            PlannedLoader(units, self.task.collate, plan, training.workers),
+            (lambda: loss_of(self.model, self.task, readers["validation"], micro)) if readers["validation"] else None,
+            training,
+            accelerator=self.accelerator,
+            checkpoints=Checkpoints(self.run.checkpoints, say=self.progress),
+            tracker=lambda step: open_tracker(
+                recipe.tracking, self.run.logs, step, self.run.folder.name, recipe.model_dump(mode="json")
+            ),
+            progress=self.progress,
+            metric=Metric(name, higher),
+            new_modules=NEW_MODULES,
+            say=self.progress,
+        )
+
+    def save(self, history: History) -> None:
+        """``model/``, for other recipes to start from."""
+        table, encoder = self.texts.table, None
+        if self.model.alignment is not None and table is not None and table.kind is not None:
+            encoder = table.kind, Path(resolve(str(getattr(self.recipe.model, table.kind)), table.kind))
+        with folder_beside(self.run.model) as folder:
+            save_model(self.model.to("cpu"), self.start, folder, encoder)
+        write_json(self.run.folder / "history.json", history.to_dict())
+        self.run.finish("trained", seconds=history.seconds)
+
+    def finish(self, before: Columns, after: Columns, began: float) -> None:
+        """Compare, report, and remove what only a resume needs."""
+        run, evaluation, part = self.run, self.recipe.evaluation, self.material["test"]
+        sizes = {"bytes": np.array([len(text.encode()) for text in self.texts.parts["test"]], dtype=np.float64)}
+        simple: dict[str, Columns] = {}
+        if evaluation.baselines:
+            simple["unigram"] = unigram(self.material["train"].tokens, len(self.start.tokenizer), self.held_out())
+            simple["chance"] = chance(after)
+        metrics = pretraining_metrics(
+            before | sizes,
+            after | sizes,
+            {name: columns | sizes for name, columns in simple.items() if columns},
+            units=self.texts.units,
+            seed=self.recipe.training.seed,
+            n_resamples=evaluation.bootstrap,
+            clusters=part.clusters,
+        )
+        write_json(run.folder / "metrics.json", metrics)
+        told = {
+            f"{name}_{when}": of for when, found in (("before", before), ("after", after)) for name, of in found.items()
+        }
+        write_atomic(run.folder / "predictions.parquet", _parquet({"unit": np.arange(len(part.tokens)), **told}))
+        seconds, history = time.monotonic() - began, run.read_json("history.json")
+        page = ReportInputs(
+            run.folder.name,
+            self.recipe.dump(),
+            metrics,
+            history=history,
+            data_report=run.read_json("data_report.json"),
+            environment=run.read_json("environment.json"),
+            timings={"training seconds": history["seconds"], "whole job seconds": seconds},
+        )
+        write_atomic(run.report, report(page))
+        run.finish("reported", seconds=seconds)
+        Checkpoints(run.checkpoints).clear()
+
+
+NEW_MODULES = ("follows.", "media.", "texts.", "media_token.", "matches.")
+
+
+def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, progress: Any) -> None:
+    began, main, asked = time.monotonic(), accelerator.is_main_process, recipe.pretraining
+    assert asked is not None
     raise_malloc_thresholds()
-    asked, scratch, training = recipe.pretraining, recipe.model.scratch, recipe.training
-    assert asked is not None and scratch is not None
-    kind = "bert" if scratch.architecture == "bert" else "causal"
-    tokenizer = train_tokenizer(corpus.parts["train"], scratch.vocabulary, SPECIAL[kind])
-    tokenizer.model_max_length = scratch.window
-    documents = {part: tokenised(texts, tokenizer) for part, texts in corpus.parts.items()}
-    windows = {part: packed(tokens, scratch.window) for part, tokens in documents.items()}
-    torch.manual_seed(training.seed)
-    model = PretrainingModel(build(scratch, tokenizer), list(asked.objectives))
-    micro = micro_batch_size(training.batch_size, training.micro_batch_size, accelerator.num_processes)
-    choice = choose(
-        Shape.of(model.config, micro, scratch.window),
-        assets.cache_root() / "machine",
-        training.precision,
-        training.attention,
-    )
-    model.backbone.to(choice.dtype)
-    model.backbone.set_attn_implementation(choice.attention)
-    model.eval()
-    pad = int(tokenizer.pad_token_id)
+    resolved = run.resolved()
+    if resolved is not None:  # a resume keeps what was measured
+        kept = {"precision": resolved.training.precision, "attention": resolved.training.attention}
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=kept)})
+    with accelerator.main_process_first():
+        start = open_start(recipe, texts.parts["train"], run.cache / "tokenizer")
+        features: dict[int, Tensor] = {}
+        if any(name in WITH_MEDIA for name in asked.objectives) and texts.table is not None:
+            features = media_features(texts.table, recipe, progress)
+    micro = micro_batch_size(recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes)
+    choice = choose_speed(recipe, start, micro)
+    chosen = {"precision": choice.precision, "attention": choice.attention}
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
+    parts = {part: material(part, texts, start, features) for part in texts.parts}
+    alignment = None
+    if features and texts.table is not None:
+        alignment = str(texts.table.column), int(next(iter(features.values())).shape[1])
+    model = build_model(recipe, start, choice, alignment)
+    if alignment is not None:
+        model.media.fit(parts["train"].features)
     if main:
         run.write_recipe(recipe)
-        write_json(run.folder / "environment.json", environment(recipe, corpus.fingerprint, choice))
-
-    def measure(part: str) -> dict[str, np.ndarray]:
-        return foretold(model, windows[part], len(documents[part]), recipe.evaluation.batch_size, pad)
-
-    def validate() -> dict[str, float]:
-        found = measure("validation")
-        return {"loss": float(found["nats"].sum() / found["tokens"].sum())}
-
-    before = measure("test")
-    history: History | None = None
+        write_json(run.folder / "environment.json", environment(recipe, texts.fingerprint, choice))
+        _announce(run, texts, parts, progress)
+    task = Pretrain({str(name): weight for name, weight in asked.objectives.items()}, start.pad_id)
+    job = Pretraining(run, recipe, texts, start, model, task, parts, accelerator, progress)
+    before = job.measure("before") if main else {}
     if not run.done("trained"):
         give_back()
-        task = Pretrain(asked, pad)
-        units = Units(windows["train"], training.seed)
-        plan = BatchPlan(np.full(len(units), scratch.window), training.batch_size, micro, training.seed)
-        name, higher = task.measure
-        history = train(
-            model,
-            task,
-            PlannedLoader(units, task.collate, plan, training.workers),
-            validate,
-            training,
-            accelerator=accelerator,
-            checkpoints=Checkpoints(run.checkpoints, say=progress),
-            tracker=lambda step: open_tracker(
-                recipe.tracking, run.logs, step, run.folder.name, recipe.model_dump(mode="json")
-            ),
-            progress=progress,
-            metric=Metric(name, higher),
-            say=progress,
-        )
+        history = job.train()
         if main:
-            with folder_beside(run.model) as folder:
-                model.backbone.save_pretrained(folder)
-                tokenizer.save_pretrained(folder)
-            write_json(run.folder / "history.json", history.to_dict())
-            run.finish("trained", seconds=history.seconds)
-    after = measure("test")
-    sizes = np.array([len(text.encode()) for text in corpus.parts["test"]], dtype=np.float64)
-    simple = unigram(documents["train"], documents["test"], len(tokenizer))
-    metrics = pretraining_metrics(
-        before | {"bytes": sizes},
-        after | {"bytes": sizes},
-        {"unigram": simple | {"bytes": sizes}},
-        units="documents",
-        seed=training.seed,
-        n_resamples=recipe.evaluation.bootstrap,
+            job.save(history)
+    elif main:
+        read_model(model, start, run.model)
+    if main:
+        job.finish(before, job.measure("after"), began)
+    accelerator.wait_for_everyone()
+
+
+def _announce(run: Run, texts: Texts, parts: dict[str, Material], progress: Any) -> None:
+    """Show what was found, and keep it."""
+    sizes = {part: len(found.tokens) for part, found in parts.items()}
+    tokens = sum(len(ids) for ids in parts["train"].tokens)
+    progress(
+        ", ".join(f"{count:,} {part}" for part, count in sizes.items())
+        + f" {texts.units}; {tokens:,} tokens to train on"
     )
-    write_json(run.folder / "metrics.json", metrics)
-    page = ReportInputs(
-        run.folder.name,
-        recipe.dump(),
-        metrics,
-        history=run.read_json("history.json"),
-        environment=run.read_json("environment.json"),
-    )
-    write_atomic(run.report, report(page))
-    run.finish("reported", seconds=time.monotonic() - began)
-    Checkpoints(run.checkpoints).clear()
+    found: dict[str, Any] = {"rows": sum(sizes.values()), "splits": sizes}
+    if texts.table is not None:
+        prepared = texts.table.prepared
+        for line in [*prepared.schema.lines()[:-1], *prepared.report.lines()]:
+            progress(line)
+        found = prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method}
+        prepared.report.write_quarantine(run.folder / "quarantine.jsonl", prepared.source)
+    write_json(run.folder / "data_report.json", found)
+
+
+def _parquet(columns: Columns) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), sink)
+    return sink.getvalue()

@@ -1,38 +1,48 @@
-"""From texts to training units: documents parted, tokenised and packed, one reader for each objective."""
+"""The texts that are pretrained on: documents of text files, or the rows of a table, by part."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from sensorium.data.bundled import BUNDLED
 from sensorium.data.sources import files_fingerprint, find
 from sensorium.errors import DataError
+from sensorium.jobs.pretraining_table import PARTS, MediaTable, open_table
 from sensorium.recipe import Recipe, SplitRecipe
-from sensorium.tasks.pretrain import Item, window_sequence
-
-PARTS = ("train", "validation", "test")
+from sensorium.tasks.pretrain import WITH_MEDIA
 
 
 @dataclass
-class Corpus:
-    """Documents by part."""
+class Texts:
+    """What is read.
+
+    Attributes:
+        parts: part -> documents, or the texts of a table's rows.
+        units: what they are called; table: where they come from one.
+    """
 
     parts: dict[str, list[str]]
     fingerprint: str
+    units: str
+    table: MediaTable | None = None
 
 
-def open_corpus(recipe: Recipe) -> Corpus:
-    """The recipe's documents, parted by their content: equal ones never straddle parts.
+def open_texts(recipe: Recipe, progress: Any) -> Texts:
+    """The recipe's texts by part: of a table where media stand beside them or the source is one, else of text files.
 
     Raises:
         DataError: nothing is there, or a part that is asked for stays empty.
     """
-    paths = find(recipe.data.source)
+    source, asked = recipe.data.source, recipe.pretraining
+    with_media = asked is not None and any(name in WITH_MEDIA for name in asked.objectives)
+    if with_media or source in BUNDLED or recipe.data.format not in ("auto",) or not _are_texts(find(source)):
+        table = open_table(recipe, progress)
+        return Texts(table.texts, table.prepared.source.fingerprint, "rows", table)
+    paths = find(source)
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for path in paths:
         for document in _documents(path):
@@ -40,8 +50,16 @@ def open_corpus(recipe: Recipe) -> Corpus:
     split = recipe.data.split
     for part, share in (("train", 1.0), ("validation", split.validation), ("test", split.test)):
         if share and not parts[part]:
-            raise DataError(f"no document is left for {part}", where=str(recipe.data.source), mend="add documents, parted by blank lines, or change data.split")  # fmt: skip
-    return Corpus(parts, files_fingerprint(paths, []))
+            raise DataError(
+                f"no document is left for {part}",
+                where=str(source),
+                mend="add documents, parted by blank lines, or change data.split",
+            )
+    return Texts(parts, files_fingerprint(paths, []), "documents")
+
+
+def _are_texts(paths: list[Path]) -> bool:
+    return all(path.suffix in (".txt", ".md") for path in paths)
 
 
 def _documents(path: Path) -> Iterator[str]:
@@ -57,68 +75,3 @@ def part_of(document: str, split: SplitRecipe) -> str:
     if draw < split.test:
         return "test"
     return "validation" if draw < split.test + split.validation else "train"
-
-
-@dataclass
-class Window:
-    """Packed tokens: ``ids``, ``positions`` and ``branches`` (tokens,), and the document of each branch."""
-
-    ids: np.ndarray
-    positions: np.ndarray
-    branches: np.ndarray
-    documents: list[int]
-
-
-def tokenised(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
-    """Each text's tokens between the tokens that begin and end a document."""
-    begin = next(t for t in (tokenizer.cls_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) if t is not None)
-    end = next(t for t in (tokenizer.sep_token_id, tokenizer.eos_token_id, begin) if t is not None)
-    if not texts:
-        return []
-    found = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [np.array([begin, *ids, end], dtype=np.int64) for ids in found]
-
-
-def packed(documents: Sequence[np.ndarray], size: int) -> list[Window]:
-    """Windows of ``size`` tokens; a document that is cut goes on from its last token, so each token is foretold once."""
-    windows: list[Window] = []
-    pieces: list[tuple[int, np.ndarray]] = []
-    room = size
-    for number, document in enumerate(documents):
-        start = 0
-        while start < len(document) - 1:
-            if room < 2:
-                windows.append(_window(pieces))
-                pieces, room = [], size
-            piece = document[start : start + room]
-            pieces.append((number, piece))
-            room -= len(piece)
-            start += len(piece) - 1
-    if pieces:
-        windows.append(_window(pieces))
-    return windows
-
-
-def _window(pieces: list[tuple[int, np.ndarray]]) -> Window:
-    return Window(
-        np.concatenate([piece for _, piece in pieces]),
-        np.concatenate([np.arange(len(piece)) for _, piece in pieces]),
-        np.repeat(np.arange(len(pieces)), [len(piece) for _, piece in pieces]),
-        [number for number, _ in pieces],
-    )
-
-
-@dataclass
-class Units:
-    """``units[(epoch, unit)]``: the unit's sequence for each objective."""
-
-    windows: list[Window]
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        _, unit = key
-        window = self.windows[unit]
-        return Item(unit, {"causal_lm": window_sequence(window.ids, window.positions, window.branches, unit)})

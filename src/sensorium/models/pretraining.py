@@ -17,6 +17,7 @@ from sensorium.data.collate import Batch
 from sensorium.models.backbone import additive, causal_lm, visibility
 from sensorium.models.fusion import Projector
 
+MEDIA = "media"  # the part of a batch that contrastive and matching share: texts beside their media
 BIDIRECTIONAL = ("bert",)  # model types that read both ways; all others are taken for causal ones
 
 
@@ -90,6 +91,10 @@ class PretrainingModel(nn.Module):
         return causal_lm(self.backbone).config
 
     @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
     def bidirectional(self) -> bool:
         """Whether every token sees those behind it too."""
         return self.config.model_type in BIDIRECTIONAL
@@ -98,6 +103,7 @@ class PretrainingModel(nn.Module):
         """What each objective's loss needs, by objective.
 
         Args:
+            parts: a batch for each objective; contrastive and matching share the one called ``MEDIA``.
             pair_up: chooses the pairs that matching is learnt from.
 
         Returns:
@@ -107,20 +113,16 @@ class PretrainingModel(nn.Module):
         """
         found: dict[str, Any] = {}
         for name, batch in parts.items():
-            if name in ("contrastive", "matching"):
-                continue
-            if name == "next_sentence" and self.bidirectional:
+            if name == MEDIA:
+                vectors = self.aligned(batch)
+                if "contrastive" in self.objectives:
+                    found["contrastive"] = vectors
+                if "matching" in self.objectives and pair_up is not None:
+                    found["matching"] = self.matched(batch, pair_up(vectors, batch.targets.long()))
+            elif name == "next_sentence" and self.bidirectional:
                 found[name] = self.log_odds_of_following(batch)
             else:
                 found[name] = self.logits(self.hidden_states(batch).flatten(0, 1)[batch.sources])
-        aligned = parts.get("contrastive", parts.get("matching"))
-        if aligned is not None:
-            vectors = self.aligned(aligned)
-            if "contrastive" in parts:
-                found["contrastive"] = vectors
-            if "matching" in parts:
-                assert pair_up is not None
-                found["matching"] = self.matched(aligned, pair_up(vectors, aligned.targets.long()))
         return found
 
     # -- reading -----------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.collate import Batch, Sequence, collate
+from sensorium.data.collate import Batch, MediaItem, Sequence, collate
+from sensorium.data.infilling import Infilled
+from sensorium.data.masking import Hidden
 from sensorium.errors import RecipeError
-from sensorium.models.pretraining import Aligned, Matched
+from sensorium.models.pretraining import MEDIA, Aligned, Matched
 from sensorium.objectives.causal_lm import token_loss
 from sensorium.objectives.contrastive import contrastive_loss, similarities
 from sensorium.objectives.masked_lm import masked_lm_loss
@@ -61,7 +63,7 @@ class PretrainBatch:
 
 @dataclass
 class Item:
-    """One training unit: a sequence for each objective."""
+    """One training unit: a sequence for each objective; contrastive and matching share the one called media."""
 
     unit: int
     sequences: dict[str, Sequence]
@@ -72,10 +74,10 @@ class Pretrain:
     """The task.
 
     Args:
-        pad_id: token that fills up shorter sequences.
+        weights: objective: weight; pad_id: token that fills up shorter sequences.
     """
 
-    recipe: PretrainingRecipe
+    weights: Mapping[str, float]
     pad_id: int = 0
 
     name = "pretrain"
@@ -92,21 +94,22 @@ class Pretrain:
         losses = self.losses(model, batch)
         if len(losses) == 1:
             (name,) = losses
-            return Loss(self.recipe.objectives[name] * losses[name].total, losses[name].count)
+            return Loss(self.weights[name] * losses[name].total, losses[name].count)
         mean = torch.stack(
-            [self.recipe.objectives[name] * loss.total / max(loss.count, 1) for name, loss in losses.items()]
+            [self.weights[name] * loss.total / max(loss.count, 1) for name, loss in losses.items()]
         ).sum()
         return Loss(mean * len(batch.rows), len(batch.rows))
 
     def losses(self, model: Any, batch: PretrainBatch) -> dict[str, Loss]:
         """Each objective's own sum and count."""
-        hard = "contrastive" in self.recipe.objectives
+        hard = "contrastive" in self.weights
 
         def pair_up(vectors: Aligned, groups: Tensor) -> Pairs:
             return pairs(similarities(vectors.texts, vectors.media, vectors.log_scale), groups, hard=hard)
 
         outputs: Mapping[str, Any] = model(batch.parts, pair_up)
-        return {name: _loss(name, output, batch.parts.get(name)) for name, output in outputs.items()}
+        shared = batch.parts.get(MEDIA)
+        return {name: _loss(name, output, batch.parts.get(name, shared)) for name, output in outputs.items()}
 
 
 def _loss(name: str, output: Any, batch: Batch | None) -> Loss:
@@ -125,18 +128,96 @@ def _loss(name: str, output: Any, batch: Batch | None) -> Loss:
 # -- sequences -------------------------------------------------------------------------------------
 
 
-def window_sequence(ids: np.ndarray, positions: np.ndarray, branches: np.ndarray, unit: int) -> Sequence:
-    """A packed window (tokens,) in which every token is foretold from those before it in its document."""
-    inside = np.flatnonzero(branches[1:] == branches[:-1])
+@dataclass
+class Window:
+    """Packed tokens.
+
+    Attributes:
+        ids, positions, branches: (tokens,); a branch is a stretch of one document, numbered from 0 in order.
+        documents: the document of each branch.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    branches: np.ndarray
+    documents: np.ndarray
+
+
+def foretelling(window: Window, unit: int) -> Sequence:
+    """Every token foretold from those before it in its document."""
+    inside = np.flatnonzero(window.branches[1:] == window.branches[:-1])
+    return _packed(window, window.ids, inside, window.ids[inside + 1], unit)
+
+
+def naming(window: Window, hidden: Hidden, unit: int) -> Sequence:
+    """Hidden tokens named where they stand, from both sides."""
+    return _packed(window, hidden.ids, hidden.places, hidden.answers, unit)
+
+
+def filling(parts: list[Infilled], room: int, unit: int) -> Sequence:
+    """Hidden spans foretold at the end of their documents; documents beyond ``room`` tokens are left out."""
+    lengths = np.cumsum([len(part.ids) for part in parts])
+    kept = parts[: max(1, int((lengths <= room).sum()))]
+    starts = np.concatenate([[0], lengths])[: len(kept)]
+    branches = np.repeat(np.arange(len(kept)), [len(part.ids) for part in kept])
+    window = Window(
+        np.concatenate([part.ids for part in kept]),
+        np.concatenate([np.arange(len(part.ids)) for part in kept]),
+        branches,
+        np.arange(len(kept)),
+    )
+    sources = np.concatenate([start + part.sources for start, part in zip(starts, kept)])
+    return _packed(window, window.ids, sources, window.ids[sources + 1], unit)
+
+
+def following(first: np.ndarray, second: np.ndarray, follows: bool, causal: bool, row: int) -> Sequence:
+    """A pair of sentences (tokens,): judged as a whole; on a causal model the second foretold from the first.
+
+    Args:
+        first, second: with the tokens that begin and end them.
+        follows: whether the second does follow.
+    """
+    ids = np.concatenate([first, second])
+    sources = np.arange(len(first) - 1, len(ids) - 1) if causal else np.zeros(0, dtype=np.int64)
     return Sequence(
         ids=ids.tolist(),
-        positions=positions.tolist(),
-        branches=branches.tolist(),
-        parents=[-1] * (int(branches[-1]) + 1),
+        positions=list(range(len(ids))),
+        branches=[0] * len(first) + [1] * len(second),
+        parents=[-1, 0],
+        media=[],
+        rows=[row],
+        sources=sources.tolist(),
+        answers=ids[sources + 1].tolist(),
+        owners=[0] * len(sources),
+        answers_count=1,
+        targets=[float(follows)],
+    )
+
+
+def captioned(ids: np.ndarray, features: Tensor, column: str, group: int, row: int) -> Sequence:
+    """A text (tokens,) beside features (1, width) of its medium; texts of one group are alike."""
+    return Sequence(
+        ids=ids.tolist(),
+        positions=list(range(len(ids))),
+        branches=[0] * len(ids),
+        parents=[-1],
+        media=[MediaItem(column, features, 1, cached=True)],
+        rows=[row],
+        targets=[float(group)],
+    )
+
+
+def _packed(window: Window, ids: np.ndarray, sources: np.ndarray, answers: np.ndarray, unit: int) -> Sequence:
+    count = len(window.documents)
+    return Sequence(
+        ids=ids.tolist(),
+        positions=window.positions.tolist(),
+        branches=window.branches.tolist(),
+        parents=[-1] * count,
         media=[],
         rows=[unit],
-        sources=inside.tolist(),
-        answers=ids[inside + 1].tolist(),
-        owners=branches[inside].tolist(),
-        answers_count=int(branches[-1]) + 1,
+        sources=sources.tolist(),
+        answers=answers.tolist(),
+        owners=window.branches[sources].tolist(),
+        answers_count=count,
     )
