@@ -13,6 +13,7 @@ from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
 from sensorium.jobs.fit_pretraining import fit_pretraining
 from sensorium.jobs.fit_recommender import fit_recommender
+from sensorium.jobs.fit_translator import fit_translator
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
 from sensorium.recipe import DataRecipe, Recipe
@@ -101,6 +102,8 @@ def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
     other = {"recommend": fit_recommender, "pretrain": fit_pretraining}.get(recipe.task)
+    if recipe.model.scratch is not None and recipe.task in ("auto", "generate"):
+        other = fit_translator
     if other is not None:
         finished = Run(folder).done("reported") and not fresh
         run = Run(other(recipe, folder, fresh, progress))

@@ -1,0 +1,399 @@
+"""``fit`` of an encoder–decoder that translates: parallel text to a model, measured before and after."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import Accelerator
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from sensorium import assets
+from sensorium.data.parallel_corpus import ParallelCorpus, open_corpus
+from sensorium.data.sources import open_source
+from sensorium.errors import DataError, RecipeError, RunError
+from sensorium.evaluation.translation_baselines import copies, learn_dictionary, word_for_word
+from sensorium.evaluation.translation_report import write_translation_report
+from sensorium.evaluation.translation_table import TranslationMeasured, translation_metrics
+from sensorium.jobs.begun import begun
+from sensorium.jobs.prepare import fixed_choice
+from sensorium.jobs.surroundings import environment
+from sensorium.jobs.translation_pairs import Pairs, learnable
+from sensorium.jobs.translation_pictures import PictureReader, picture_features
+from sensorium.metrics.translation import bleu
+from sensorium.models.tokenizer_training import train_tokenizer
+from sensorium.models.translator import Translator, TranslatorConfig
+from sensorium.recipe import Recipe, ScratchRecipe, TranslationRecipe
+from sensorium.run import Run, folder_beside, write_atomic, write_json
+from sensorium.tasks.translate import END, PAD, Pictures, Translate, special_tokens, tag, translate_texts
+from sensorium.training.averaging import Averaged
+from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
+from sensorium.training.checkpoint import Checkpoints
+from sensorium.training.distributed import make_accelerator
+from sensorium.training.history import History
+from sensorium.training.loop import Metric, planned_steps, train
+from sensorium.training.precision import Choice, raise_malloc_thresholds
+from sensorium.training.progress import make_progress
+from sensorium.training.tracking import open_tracker
+
+
+def fit_translator(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> Path:
+    """Run ``recipe`` to its end in ``folder``, or go on where an earlier call stopped.
+
+    Raises:
+        SensoriumError: recipe or data are not up to it, in one line.
+        Interrupted: SIGINT or SIGTERM; a checkpoint was written.
+    """
+    recipe = described(recipe)
+    accelerator = make_accelerator(say=progress)
+    corpus = _open(recipe)
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+        _work(Run(folder), recipe, corpus, accelerator, make_progress(quiet=True))
+        return folder
+    with begun(folder, recipe, corpus.table.fingerprint, fresh, progress) as run:
+        accelerator.wait_for_everyone()
+        if not run.done("reported"):
+            _work(run, recipe, corpus, accelerator, progress)
+    return folder
+
+
+def described(recipe: Recipe) -> Recipe:
+    """The recipe with what it leaves open written out. RecipeError where its model cannot translate."""
+    scratch = recipe.model.scratch or ScratchRecipe(architecture="encoder_decoder")
+    if scratch.architecture != "encoder_decoder":
+        raise RecipeError(
+            f"{scratch.architecture} from nothing does not translate",
+            where="model.scratch.architecture",
+            mend="set it to encoder_decoder, or tune a pretrained GPT: leave model.scratch out",
+        )
+    training = recipe.training.model_copy(update={"precision": "fp32", "attention": "eager"})
+    model = recipe.model.model_copy(update={"scratch": scratch})
+    asked = recipe.translation or TranslationRecipe()
+    return recipe.model_copy(update={"task": "generate", "translation": asked, "training": training, "model": model})
+
+
+def _open(recipe: Recipe) -> ParallelCorpus:
+    asked = recipe.translation
+    assert asked is not None
+    source = open_source(recipe.data, assets.cache_root() / "tables")
+    return open_corpus(source, recipe.data, asked.directions, asked.picture)
+
+
+# -- in use ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class OpenedTranslator:
+    """A finished run's translator. ``languages``: tags that it reads or writes; ``directions``: as "en-de"."""
+
+    model: Translator
+    tokenizer: PreTrainedTokenizerFast
+    recipe: Recipe
+    languages: list[str]
+    directions: list[str]
+    reader: PictureReader
+
+    def translate(
+        self,
+        texts: list[str],
+        source: str,
+        target: str,
+        pictures: list[Path | bytes | None] | None = None,
+        beam: int | None = None,
+    ) -> list[str]:
+        """Translations, in order; a picture a text, or None.
+
+        Args:
+            beam: hypotheses that are followed; the recipe's by default, 1 is greedy.
+
+        Raises:
+            DataError: the direction was not learnt, or a text is longer than a sentence can be.
+            MediaError: a picture cannot be read.
+        """
+        if f"{source}-{target}" not in self.directions:
+            known = ", ".join(self.directions[:20])
+            raise DataError(f"{source} into {target} was not learnt", mend=f"directions: {known}")
+        shown = None
+        if pictures is not None and self.model.config.picture_width:
+            shown = self.reader(pictures)
+        asked = self.recipe.translation or TranslationRecipe()
+        return translate_texts(
+            self.model,
+            self.tokenizer,
+            texts,
+            [target] * len(texts),
+            shown,
+            beam_size=beam or asked.beam,
+            length_penalty=asked.length_penalty,
+            batch_size=self.recipe.evaluation.batch_size,
+            masked=asked.picture is not None,
+        )
+
+
+def open_translator(run_folder: Path) -> OpenedTranslator:
+    """The translator of a finished run. RunError where there is none."""
+    run = Run.read(run_folder)
+    recipe = run.resolved()
+    if recipe is None or not run.done("trained"):
+        raise RunError("the run is not finished", where=str(run_folder), mend="run its fit again; it goes on")
+    model = Translator.open(run.model)
+    tokenizer = _open_tokenizer(run.model)
+    directions = ["-".join(pair) for pair in model.config.pairs]
+    languages = list(dict.fromkeys(tag_ for one in model.config.pairs for tag_ in one))
+    return OpenedTranslator(model, tokenizer, recipe, languages, directions, PictureReader(recipe))
+
+
+def _open_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise RunError("the tokenizer cannot be read", where=str(folder), mend="fit again with --fresh") from error
+
+
+# -- the work --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Parts:
+    """What the work is done with. ``pictures``: of every row of the table, None where the model sees none."""
+
+    run: Run
+    recipe: Recipe
+    corpus: ParallelCorpus
+    tokenizer: PreTrainedTokenizerFast
+    model: Translator
+    pictures: Pictures | None
+    progress: Any
+
+    @property
+    def asked(self) -> TranslationRecipe:
+        assert self.recipe.translation is not None
+        return self.recipe.translation
+
+    def cases(self, part: str, most: int) -> tuple[list[str], np.ndarray, list[str], list[str], list[str]]:
+        """Of a part: directions, rows, target tags, sources, references; each direction's fixed rows at the most."""
+        directions, rows, targets, sources, references = [], [], [], [], []
+        sides = self.corpus.sides(getattr(self.corpus.splits, part))
+        for side in sides:
+            chosen = fixed_choice(side.rows, max(1, most // len(sides)))
+            directions += [side.name] * len(chosen)
+            rows.append(chosen)
+            targets += [side.target] * len(chosen)
+            sources += self.corpus.texts(side.source, chosen)
+            references += self.corpus.texts(side.target, chosen)
+        return directions, np.concatenate(rows), targets, sources, references
+
+    def translated(
+        self, rows: np.ndarray, sources: list[str], targets: list[str], beam_size: int, what: str
+    ) -> list[str]:
+        shown = None if self.pictures is None else (self.pictures[0][rows], self.pictures[1][rows])
+        with self.progress.task(what, len(sources), unit="sentences") as advance:
+            return translate_texts(
+                self.model,
+                self.tokenizer,
+                sources,
+                targets,
+                shown,
+                beam_size=beam_size,
+                length_penalty=self.asked.length_penalty,
+                batch_size=self.recipe.evaluation.batch_size,
+                done=advance,
+            )
+
+
+def _work(run: Run, recipe: Recipe, corpus: ParallelCorpus, accelerator: Accelerator, progress: Any) -> None:
+    began, main = time.monotonic(), accelerator.is_main_process
+    raise_malloc_thresholds()
+    with accelerator.main_process_first():
+        parts = _build(run, recipe, corpus, progress)
+    pairs = learnable(corpus, corpus.splits.train, parts.tokenizer, parts.recipe, parts.pictures)
+    if main:
+        _announce(parts, pairs)
+        test = parts.cases("test", recipe.evaluation.max_rows)
+        before = _measure(parts, test, "before")
+    history = None
+    if not run.done("trained"):
+        history = _train(parts, pairs, accelerator)
+    if main:
+        if history is not None:
+            parts.model.to("cpu")
+            with folder_beside(run.model) as folder:
+                parts.model.save_pretrained(folder)
+                parts.tokenizer.save_pretrained(folder)
+            write_json(run.folder / "history.json", history.to_dict())
+            run.finish("trained", seconds=history.seconds)
+        else:
+            parts.model = Translator.open(run.model)
+        _finish(parts, test, before, _measure(parts, test, "after"), began)
+    accelerator.wait_for_everyone()
+
+
+def _build(run: Run, recipe: Recipe, corpus: ParallelCorpus, progress: Any) -> Parts:
+    """Tokenizer, pictures, and the model with its first weights, which follow from the seed."""
+    scratch, asked = recipe.model.scratch, recipe.translation
+    assert scratch is not None and asked is not None
+    kept = run.cache / "tokenizer"
+    if not (kept / "tokenizer.json").exists():
+        seen = {language: np.zeros(len(corpus.table), dtype=bool) for language in corpus.languages}
+        for side in corpus.sides(corpus.splits.train):
+            seen[side.source][side.rows] = seen[side.target][side.rows] = True
+        texts = (text for language, rows in seen.items() for text in corpus.texts(language, np.flatnonzero(rows)))
+        trained = train_tokenizer(texts, scratch.vocabulary, special_tokens(corpus.languages))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with folder_beside(kept) as folder:
+            trained.save_pretrained(folder)
+    tokenizer = _open_tokenizer(kept)
+    pictures = None
+    if corpus.picture is not None:
+        cells = corpus.table.table.column(corpus.picture).to_pylist()
+        pictures = picture_features(cells, recipe, corpus.table.root, progress)
+    torch.manual_seed(recipe.training.seed)
+    config = TranslatorConfig(
+        vocab_size=len(tokenizer),
+        width=scratch.width,
+        layers=scratch.layers,
+        heads=scratch.heads,
+        feed_forward=scratch.feed_forward or 4 * scratch.width,
+        dropout=scratch.dropout,
+        window=scratch.window,
+        tags={language: tokenizer.convert_tokens_to_ids(tag(language)) for language in corpus.languages},
+        pairs=[list(pair) for pair in corpus.directions],
+        picture_width=0 if pictures is None else pictures[0].shape[-1],
+        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+    )
+    return Parts(run, recipe, corpus, tokenizer, Translator(config).eval(), pictures, progress)
+
+
+def _announce(parts: Parts, pairs: Pairs) -> None:
+    run, recipe, corpus, progress = parts.run, parts.recipe, parts.corpus, parts.progress
+    left_out = corpus.left_out | pairs.left_out
+    sizes = {part: sum(len(s.rows) for s in corpus.sides(getattr(corpus.splits, part))) for part in PARTS}
+    progress(", ".join(f"{a} into {b}" for a, b in corpus.directions))
+    progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" pairs ({corpus.splits.method})")
+    for line, count in left_out.items():
+        progress(f"{count:,} left out: {line}")
+    weights = sum(p.numel() for p in parts.model.parameters())
+    progress(f"{weights:,} parameters, {len(parts.tokenizer):,} tokens in the vocabulary")
+    run.write_recipe(recipe)
+    choice = Choice(recipe.training.precision, recipe.training.attention, {}, {})
+    write_json(run.folder / "environment.json", environment(recipe, corpus.table.fingerprint, choice))
+    found = {"rows": len(corpus.table), "splits": sizes, "split_method": corpus.splits.method, "left_out": left_out}
+    write_json(run.folder / "data_report.json", found)
+
+
+PARTS = ("train", "validation", "test")
+
+
+def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
+    """Train the model; the average weights with the best BLEU on validation sentences, greedily, stay in it."""
+    run, recipe, progress = parts.run, parts.recipe, parts.progress
+    training, tokenizer = recipe.training, parts.tokenizer
+    shape = None if parts.pictures is None else tuple(parts.pictures[0].shape[1:])
+    task = Translate(tokenizer.convert_tokens_to_ids(PAD), training.label_smoothing, shape)  # type: ignore[arg-type]
+    micro = micro_batch_size(training.batch_size, training.micro_batch_size, accelerator.num_processes)
+    plan = BatchPlan(pairs.lengths, training.batch_size, micro, training.seed)
+    progress(f"{len(pairs):,} pairs an epoch, {planned_steps(training, plan.steps):,} steps of {training.batch_size}")
+    whole = Averaged(parts.model, parts.asked.average)
+    validated = None
+    if len(parts.corpus.splits.validation):
+        _, rows, targets, sources, references = parts.cases("validation", recipe.evaluation.validation_rows)
+
+        def validated() -> dict[str, float]:
+            with whole.averaged():
+                said = parts.translated(rows, sources, targets, 1, "validating")
+            return {"bleu": bleu(said, references)}
+
+    name, higher = task.measure
+    history = train(
+        whole,
+        task,
+        PlannedLoader(pairs, task.collate, plan, training.workers),
+        validated,
+        training,
+        accelerator=accelerator,
+        checkpoints=Checkpoints(run.checkpoints, say=progress),
+        tracker=lambda step: open_tracker(
+            recipe.tracking, run.logs, step, run.folder.name, recipe.model_dump(mode="json")
+        ),
+        progress=progress,
+        metric=Metric(name, higher),
+        updated=whole.update,
+        say=progress,
+    )
+    whole.take()
+    return history
+
+
+Cases = tuple[list[str], np.ndarray, list[str], list[str], list[str]]
+
+
+def _measure(parts: Parts, test: Cases, when: str) -> list[str]:
+    """Translations of the test part, made once and kept."""
+    path = parts.run.folder / f"translated_{when}.parquet"
+    _, rows, targets, sources, _ = test
+    if not path.exists():
+        parts.run.log(f"test split read: {when} training, {len(sources)} sentences")
+        # what is untrained says nothing worth a search
+        beam_size = parts.asked.beam if when == "after" else 1
+        said = parts.translated(rows, sources, targets, beam_size, f"translating {when} training")
+        write_atomic(path, _parquet({"translation": said}))
+        parts.run.finish(f"measured_{when}", rows=len(sources))
+    return list(pq.read_table(path).column("translation").to_pylist())
+
+
+def _finish(parts: Parts, test: Cases, before: list[str], after: list[str], began: float) -> None:
+    """Compare, report, and remove what only a resume needs."""
+    run, recipe, corpus = parts.run, parts.recipe, parts.corpus
+    directions, rows, _, sources, references = test
+    systems = {"before": before, "after": after}
+    if recipe.evaluation.baselines:
+        systems |= {"copy": copies(sources), "word for word": _word_for_word(corpus, directions, sources)}
+    cases = TranslationMeasured(directions, sources, references, systems, corpus.clusters(rows))
+    metrics = translation_metrics(cases, seed=recipe.training.seed, n_resamples=recipe.evaluation.bootstrap)
+    write_json(run.folder / "metrics.json", metrics)
+    columns = {"row": rows, "direction": directions, "source": sources, "target": references}
+    write_atomic(
+        run.folder / "predictions.parquet",
+        _parquet(columns | {name.replace(" ", "_"): said for name, said in systems.items()}),
+    )
+    seconds, history = time.monotonic() - began, run.read_json("history.json")
+    write_translation_report(
+        run.report,
+        cases,
+        metrics,
+        history,
+        title=run.folder.name,
+        recipe_yaml=recipe.dump(),
+        data_report=run.read_json("data_report.json"),
+        environment=run.read_json("environment.json"),
+        timings={"training seconds": history["seconds"], "whole job seconds": seconds},
+    )
+    run.finish("reported", seconds=seconds)
+    Checkpoints(run.checkpoints).clear()
+
+
+def _word_for_word(corpus: ParallelCorpus, directions: list[str], sources: list[str]) -> list[str]:
+    """Each word by the likeliest one that training pairs hold."""
+    found = list(sources)
+    for side in corpus.sides(corpus.splits.train):
+        places = [i for i, direction in enumerate(directions) if direction == side.name]
+        texts = [corpus.texts(language, side.rows) for language in (side.source, side.target)]
+        dictionary = learn_dictionary(*texts, side.name)
+        for i, said in zip(places, word_for_word([sources[i] for i in places], dictionary, side.name), strict=True):
+            found[i] = said
+    return found
+
+
+def _parquet(columns: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), sink)
+    return sink.getvalue()
