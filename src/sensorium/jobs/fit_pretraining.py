@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -18,8 +19,8 @@ from sensorium.evaluation.pretraining_table import pretraining_metrics
 from sensorium.evaluation.report import ReportInputs, report
 from sensorium.jobs.begun import begun
 from sensorium.jobs.parts import resolve, trainable_parameters
-from sensorium.jobs.pretraining_data import Texts, open_texts
-from sensorium.jobs.pretraining_measures import Columns, HeldOut, chance, loss_of, measured, unigram
+from sensorium.jobs.pretraining_data import PartTokens, Texts, open_texts, replayed
+from sensorium.jobs.pretraining_measures import Columns, HeldOut, chance, loss_of, measured, touched, unigram
 from sensorium.jobs.pretraining_parts import (
     Start,
     architecture,
@@ -29,7 +30,7 @@ from sensorium.jobs.pretraining_parts import (
     read_model,
     save_model,
 )
-from sensorium.jobs.pretraining_readers import Material, Units, material, readers_of
+from sensorium.jobs.pretraining_readers import Units, held_out_readers, training_readers
 from sensorium.jobs.pretraining_table import media_features
 from sensorium.jobs.surroundings import environment
 from sensorium.models.pretraining import PretrainingModel
@@ -81,40 +82,49 @@ def described(recipe: Recipe) -> Recipe:
 
 @dataclass
 class Pretraining:
-    """One run with its parts built."""
+    """One run with its parts built.
+
+    Attributes:
+        tokens: part -> its texts as tokens; features: row -> (1, width) of its medium; again: what is replayed.
+    """
 
     run: Run
     recipe: Recipe
     texts: Texts
+    tokens: dict[str, PartTokens]
+    features: dict[int, Tensor]
+    again: PartTokens | None
     start: Start
     model: PretrainingModel
     task: Pretrain
-    material: dict[str, Material]
     accelerator: Accelerator
     progress: Any
 
     def held_out(self) -> HeldOut:
         """The test part; a causal model also foretells it, whatever it learns by."""
-        part, evaluation = self.material["test"], self.recipe.evaluation
-        readers = readers_of(part, self.recipe, self.start, foretell=True)
-        return HeldOut(len(part.tokens), readers, evaluation.batch_size, self.task.pad_id)
+        readers = held_out_readers(self.recipe, self.start, self.texts, "test", self.tokens, self.features)
+        numbers, size = self.tokens["test"].numbers(), self.recipe.evaluation.batch_size
+        return HeldOut.of(numbers, readers, self.start.tokenizer, size, self.task.pad_id)
 
     def measure(self, when: str) -> Columns:
         """Figures of each test unit, measured once and kept."""
         path = self.run.folder / f"measured_{when}.parquet"
         if not path.exists():
-            self.run.log(f"test split read: {when} training, {len(self.material['test'].tokens)} {self.texts.units}")
+            self.run.log(f"test split read: {when} training, {self.texts.units}")
             self.model.eval()
             write_atomic(path, _parquet(measured(self.model, self.held_out())))
-            self.run.finish(f"measured_{when}", units=len(self.material["test"].tokens))
+            self.run.finish(f"measured_{when}")
         table = pq.read_table(path)
         return {name: table.column(name).to_numpy() for name in table.column_names}
 
     def train(self) -> History:
         """Train the model; the weights with the least loss on validation texts stay in it."""
         recipe, training = self.recipe, self.recipe.training
-        readers = {part: readers_of(self.material[part], recipe, self.start) for part in ("train", "validation")}
-        units = Units(readers["train"])
+        known = recipe, self.start, self.texts
+        units = Units(training_readers(*known, self.tokens, self.features, self.again))
+        chosen_on = (
+            held_out_readers(*known, "validation", self.tokens, self.features) if "validation" in self.tokens else {}
+        )
         micro = micro_batch_size(training.batch_size, training.micro_batch_size, self.accelerator.num_processes)
         plan = BatchPlan(np.ones(len(units), dtype=np.int32), training.batch_size, micro, training.seed)
         trained, total = trainable_parameters(self.model), sum(p.numel() for p in self.model.parameters())
@@ -127,7 +137,7 @@ class Pretraining:
             self.model,
             self.task,
             PlannedLoader(units, self.task.collate, plan, training.workers),
-            (lambda: loss_of(self.model, self.task, readers["validation"], micro)) if readers["validation"] else None,
+            (lambda: loss_of(self.model, self.task, chosen_on, micro)) if chosen_on else None,
             training,
             accelerator=self.accelerator,
             checkpoints=Checkpoints(self.run.checkpoints, say=self.progress),
@@ -152,26 +162,25 @@ class Pretraining:
 
     def finish(self, before: Columns, after: Columns, began: float) -> None:
         """Compare, report, and remove what only a resume needs."""
-        run, evaluation, part = self.run, self.recipe.evaluation, self.material["test"]
-        sizes = {"bytes": np.array([len(text.encode()) for text in self.texts.parts["test"]], dtype=np.float64)}
+        run, evaluation = self.run, self.recipe.evaluation
         simple: dict[str, Columns] = {}
         if evaluation.baselines:
-            simple["unigram"] = unigram(self.material["train"].tokens, len(self.start.tokenizer), self.held_out())
-            simple["chance"] = chance(after)
+            counts = self.tokens["train"].counts(len(self.start.tokenizer))
+            simple = {"unigram": unigram(counts, self.held_out()), "chance": chance(after)}
+        kept = touched(after)
         metrics = pretraining_metrics(
-            before | sizes,
-            after | sizes,
-            {name: columns | sizes for name, columns in simple.items() if columns},
+            _of(before, kept),
+            _of(after, kept),
+            {name: _of(columns, kept) for name, columns in simple.items() if columns},
             units=self.texts.units,
             seed=self.recipe.training.seed,
             n_resamples=evaluation.bootstrap,
-            clusters=part.clusters,
         )
         write_json(run.folder / "metrics.json", metrics)
-        told = {
-            f"{name}_{when}": of for when, found in (("before", before), ("after", after)) for name, of in found.items()
-        }
-        write_atomic(run.folder / "predictions.parquet", _parquet({"unit": np.arange(len(part.tokens)), **told}))
+        systems = {"before": before, "after": after}
+        told = {f"{name}_{when}": of for when, found in systems.items() for name, of in _of(found, kept).items()}
+        numbers = self.tokens["test"].numbers()[kept]
+        write_atomic(run.folder / "predictions.parquet", _parquet({self.texts.units[:-1]: numbers, **told}))
         seconds, history = time.monotonic() - began, run.read_json("history.json")
         page = ReportInputs(
             run.folder.name,
@@ -198,28 +207,31 @@ def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, prog
     if resolved is not None:  # a resume keeps what was measured
         kept = {"precision": resolved.training.precision, "attention": resolved.training.attention}
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=kept)})
+    features: dict[int, Tensor] = {}
     with accelerator.main_process_first():
-        start = open_start(recipe, texts.parts["train"], run.cache / "tokenizer")
-        features: dict[int, Tensor] = {}
+        start = open_start(recipe, texts.to_train_on, run.cache / "tokenizer")
+        tokens = {part: texts.tokens(part, start.tokenizer, progress) for part in texts.parts}
+        replay = replayed(recipe, progress)
+        again = None if replay is None else replay.tokens("train", start.tokenizer, progress)
         if any(name in WITH_MEDIA for name in asked.objectives) and texts.table is not None:
             features = media_features(texts.table, recipe, progress)
     micro = micro_batch_size(recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes)
     choice = choose_speed(recipe, start, micro)
     chosen = {"precision": choice.precision, "attention": choice.attention}
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
-    parts = {part: material(part, texts, start, features) for part in texts.parts}
     alignment = None
     if features and texts.table is not None:
         alignment = str(texts.table.column), int(next(iter(features.values())).shape[1])
     model = build_model(recipe, start, choice, alignment)
-    if alignment is not None:
-        model.media.fit(parts["train"].features)
+    if alignment is not None and texts.table is not None:
+        taught = [features[row] for row in texts.table.rows["train"].tolist() if row in features]
+        model.media.fit(torch.cat(taught))
     if main:
         run.write_recipe(recipe)
         write_json(run.folder / "environment.json", environment(recipe, texts.fingerprint, choice))
-        _announce(run, texts, parts, progress)
+        _announce(run, texts, tokens, progress)
     task = Pretrain({str(name): weight for name, weight in asked.objectives.items()}, start.pad_id)
-    job = Pretraining(run, recipe, texts, start, model, task, parts, accelerator, progress)
+    job = Pretraining(run, recipe, texts, tokens, features, again, start, model, task, accelerator, progress)
     before = job.measure("before") if main else {}
     if not run.done("trained"):
         give_back()
@@ -233,15 +245,16 @@ def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, prog
     accelerator.wait_for_everyone()
 
 
-def _announce(run: Run, texts: Texts, parts: dict[str, Material], progress: Any) -> None:
+def _announce(run: Run, texts: Texts, tokens: dict[str, PartTokens], progress: Any) -> None:
     """Show what was found, and keep it."""
-    sizes = {part: len(found.tokens) for part, found in parts.items()}
-    tokens = sum(len(ids) for ids in parts["train"].tokens)
-    progress(
-        ", ".join(f"{count:,} {part}" for part, count in sizes.items())
-        + f" {texts.units}; {tokens:,} tokens to train on"
-    )
-    found: dict[str, Any] = {"rows": sum(sizes.values()), "splits": sizes}
+    sizes = {part: len(found.numbers()) for part, found in tokens.items()}
+    corpus = tokens["train"].corpus
+    progress(", ".join(f"{n:,} {part}" for part, n in sizes.items()) + f" {texts.units}; {corpus.tokens:,} tokens")
+    found: dict[str, Any] = {
+        "rows": sum(sizes.values()),
+        "splits": sizes,
+        "set_aside": corpus.notes.get("set_aside", []),
+    }
     if texts.table is not None:
         prepared = texts.table.prepared
         for line in [*prepared.schema.lines()[:-1], *prepared.report.lines()]:
@@ -249,6 +262,10 @@ def _announce(run: Run, texts: Texts, parts: dict[str, Material], progress: Any)
         found = prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method}
         prepared.report.write_quarantine(run.folder / "quarantine.jsonl", prepared.source)
     write_json(run.folder / "data_report.json", found)
+
+
+def _of(columns: Columns, kept: np.ndarray) -> Columns:
+    return {name: values[kept] for name, values in columns.items()}
 
 
 def _parquet(columns: Columns) -> bytes:

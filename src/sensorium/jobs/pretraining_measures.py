@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sensorium.data.collate import Batch, collate
+from sensorium.data.words import token_bytes
 from sensorium.jobs.pretraining_readers import Captions, Masked, Reader, Units
 from sensorium.metrics.language import ranks_of_partners
 from sensorium.models.pretraining import MEDIA, PretrainingModel
@@ -25,24 +27,42 @@ class HeldOut:
     """A part that is measured on.
 
     Attributes:
-        units: documents or rows that figures are kept by.
-        readers: of each objective, and of the causal language model wherever the model can foretell.
+        numbers: (units,) documents or rows that figures are kept by, in order.
+        readers: of each objective.
+        bytes_of: (vocabulary,) UTF-8 bytes that each token stands for, 0 of special ones.
         size: sequences in one forward pass; pad_id: what fills up shorter ones.
     """
 
-    units: int
+    numbers: np.ndarray
     readers: dict[str, Reader]
+    bytes_of: np.ndarray
     size: int
     pad_id: int
 
+    @classmethod
+    def of(cls, numbers: np.ndarray, readers: dict[str, Reader], tokenizer: Any, size: int, pad_id: int) -> HeldOut:
+        bytes_of = np.array([len(piece) for piece in token_bytes(tokenizer)], dtype=np.float64)
+        bytes_of[list(tokenizer.all_special_ids)] = 0
+        return cls(numbers, readers, bytes_of, size, pad_id)
+
     def batches(self, name: str) -> Iterator[tuple[np.ndarray, Batch]]:
-        """The reader's sequences in order, as of epoch 0: the unit of each answer's owner, and the batch."""
+        """The reader's sequences in order, as of epoch 0: the unit of each answer, and the batch."""
         reader = self.readers[name]
         for start in range(0, len(reader), self.size):
             places = range(start, min(start + self.size, len(reader)))
             sequences = [reader[(0, place)] for place in places]
-            units = [reader.units(place)[: s.answers_count] for place, s in zip(places, sequences, strict=True)]
-            yield np.concatenate(units), collate(sequences, self.pad_id)
+            owners = [reader.units(place)[: s.answers_count] for place, s in zip(places, sequences, strict=True)]
+            batch = collate(sequences, self.pad_id)
+            yield np.searchsorted(self.numbers, np.concatenate(owners)[batch.owners.numpy()]), batch
+
+    def sums(self, names: Sequence[str]) -> Columns:
+        return {name: np.zeros(len(self.numbers)) for name in names}
+
+
+def touched(columns: Columns) -> np.ndarray:
+    """(units,) whether anything was measured on each."""
+    counts = [columns[name] for name in ("tokens", "masked", "next", "rank") if name in columns]
+    return np.asarray(np.stack(counts).sum(0) > 0)
 
 
 @torch.inference_mode()
@@ -77,27 +97,34 @@ def measured(model: PretrainingModel, held: HeldOut) -> Columns:
 
 def _foretold(model: PretrainingModel, held: HeldOut) -> Columns:
     """Every token from those before it."""
-    nats, tokens = np.zeros(held.units), np.zeros(held.units)
+    found = held.sums(("nats", "tokens", "bytes"))
     for units, batch in held.batches("causal_lm"):
         lost, _ = _answered(model, "causal_lm", batch)
-        owners = units[batch.owners.numpy()]
-        np.add.at(nats, owners, lost)
-        np.add.at(tokens, owners, 1.0)
-    return {"nats": nats, "tokens": tokens}
+        add(found, units, nats=lost, tokens=np.ones(len(lost)), bytes=held.bytes_of[batch.answers.numpy()])
+    return found
 
 
 def _named(model: PretrainingModel, held: HeldOut) -> Columns:
     """Hidden tokens; the sentinels that end spans are taught, but not counted."""
     reader = held.readers["masked_lm"]
-    assert isinstance(reader, Masked)
-    found = {name: np.zeros(held.units) for name in ("masked_nats", "masked_right", "masked")}
+    found = held.sums(("masked_nats", "masked_right", "masked"))
     for units, batch in held.batches("masked_lm"):
         lost, right = _answered(model, "masked_lm", batch)
-        owners = units[batch.owners.numpy()]
-        kept = ~np.isin(batch.answers.numpy(), reader.vocabulary.sentinels)
-        for name, values in (("masked_nats", lost), ("masked_right", right), ("masked", np.ones(len(lost)))):
-            np.add.at(found[name], owners[kept], values[kept])
+        kept = counted(reader, batch)
+        add(found, units[kept], masked_nats=lost[kept], masked_right=right[kept], masked=np.ones(kept.sum()))
     return found
+
+
+def add(columns: Columns, units: np.ndarray, **values: np.ndarray) -> None:
+    """Add (answers,) ``values`` to their units' sums."""
+    for name, of in values.items():
+        np.add.at(columns[name], units, of)
+
+
+def counted(reader: Reader, batch: Batch) -> np.ndarray:
+    """(answers,) whether an answer is a hidden token rather than a sentinel."""
+    sentinels = reader.vocabulary.sentinels if isinstance(reader, Masked) else np.zeros(0)
+    return ~np.isin(batch.answers.numpy(), sentinels)
 
 
 def _answered(model: PretrainingModel, name: str, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +152,10 @@ def _retrieved(model: PretrainingModel, held: HeldOut) -> Columns:
     if right:
         sums = torch.cat(right).double().numpy()
         found |= {"matching_right": sums[:, 0], "matching": sums[:, 1]}
-    return {name: values.astype(np.float64) for name, values in found.items()}
+    columns = held.sums(tuple(found))
+    for name, values in found.items():
+        columns[name][np.searchsorted(held.numbers, reader.rows)] = values
+    return columns
 
 
 def _told_apart(model: PretrainingModel, batch: Batch) -> Tensor:
@@ -142,34 +172,28 @@ def _told_apart(model: PretrainingModel, batch: Batch) -> Tensor:
 # -- what is reached without a model -----------------------------------------------------------------
 
 
-def unigram(train: Sequence[np.ndarray], vocabulary: int, held: HeldOut) -> Columns:
+def unigram(counts: np.ndarray, held: HeldOut) -> Columns:
     """What a model reaches that knows how often each token comes and nothing else (one is added to each count).
 
     Args:
-        train: tokens of each document; the one that begins it is not counted, since it is never foretold.
+        counts: (vocabulary,) of the training texts.
     """
-    counts = np.ones(vocabulary)
-    for document in train:
-        np.add.at(counts, document[1:], 1)
+    counts = counts + 1
     cost, found = np.log(counts.sum()) - np.log(counts), Columns()
-    for name, columns in (("causal_lm", ("nats", "tokens")), ("masked_lm", ("masked_nats", "masked"))):
-        reader = held.readers.get(name)
-        if reader is None:
-            continue
-        lost, count, right = (np.zeros(held.units) for _ in range(3))
-        likeliest = counts.copy()
-        ignored = reader.vocabulary if isinstance(reader, Masked) else None
-        if ignored is not None:
-            likeliest[ignored.special] = 0
-        for units, batch in held.batches(name):
-            answers, owners = batch.answers.numpy(), units[batch.owners.numpy()]
-            kept = np.ones(len(answers), bool) if ignored is None else ~np.isin(answers, ignored.sentinels)
-            np.add.at(lost, owners[kept], cost[answers[kept]])
-            np.add.at(count, owners[kept], 1.0)
-            np.add.at(right, owners[kept], answers[kept] == likeliest.argmax())
-        found |= dict(zip(columns, (lost, count), strict=True))
-        if name == "masked_lm":
-            found["masked_right"] = right
+    if "causal_lm" in held.readers:
+        found = held.sums(("nats", "tokens", "bytes"))
+        for units, batch in held.batches("causal_lm"):
+            answers = batch.answers.numpy()
+            add(found, units, nats=cost[answers], tokens=np.ones(len(answers)), bytes=held.bytes_of[answers])
+    reader = held.readers.get("masked_lm")
+    if isinstance(reader, Masked):
+        likeliest = np.where(reader.vocabulary.special, 0, counts).argmax()
+        found |= held.sums(("masked_nats", "masked_right", "masked"))
+        for units, batch in held.batches("masked_lm"):
+            kept = counted(reader, batch)
+            answers, units = batch.answers.numpy()[kept], units[kept]
+            right = (answers == likeliest).astype(np.float64)
+            add(found, units, masked_nats=cost[answers], masked_right=right, masked=np.ones(len(answers)))
     return found
 
 
@@ -181,5 +205,7 @@ def chance(columns: Columns) -> Columns:
             found |= {right: columns[count] / 2, count: columns[count]}
     for name in ("rank", "text_rank"):
         if name in columns:  # a permutation of the places: each is as likely as any other
-            found[name] = np.random.default_rng(0).permutation(len(columns[name])) + 1.0
+            there = np.flatnonzero(columns[name])
+            found[name] = np.zeros(len(columns[name]))
+            found[name][there] = np.random.default_rng(0).permutation(len(there)) + 1.0
     return found

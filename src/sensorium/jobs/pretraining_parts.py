@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from sensorium.recipe import Recipe
 from sensorium.training.memory import Shape
 from sensorium.training.precision import Choice, choose
 
+FOR_TOKENIZER = 50_000_000  # characters that a tokenizer is trained on at the most, the first ones
 HEADS = "heads.safetensors"
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
 SPECIAL_BERT = ("<pad>", "<cls>", "<sep>", "<mask>")
@@ -65,8 +66,8 @@ def architecture(recipe: Recipe) -> str:
         return str(AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type)
 
 
-def open_start(recipe: Recipe, texts: Iterable[str], kept: Path) -> Start:
-    """The tokenizer, trained on ``texts`` where the model is made from nothing, and what follows from the recipe.
+def open_start(recipe: Recipe, texts: Callable[[], Iterable[str]], kept: Path) -> Start:
+    """The tokenizer, trained on ``texts()`` where the model is made from nothing, and what follows from the recipe.
 
     Args:
         kept: folder that a trained tokenizer is written to, and read from by a run that goes on.
@@ -85,10 +86,19 @@ def open_start(recipe: Recipe, texts: Iterable[str], kept: Path) -> Start:
     special: tuple[str, ...] = SPECIAL_BERT if kind in BIDIRECTIONAL else SPECIAL
     if kind not in BIDIRECTIONAL and recipe.pretraining is not None and "masked_lm" in recipe.pretraining.objectives:
         special = (*special, *sentinel_names())
-    tokenizer = train_tokenizer(texts, scratch.vocabulary, special)
+    tokenizer = train_tokenizer(first(texts()), scratch.vocabulary, special)
     tokenizer.model_max_length = scratch.window
     tokenizer.save_pretrained(kept)
     return Start(kind, tokenizer, scratch.window, None)
+
+
+def first(texts: Iterable[str], most: int = FOR_TOKENIZER) -> Iterator[str]:
+    """The first texts, ``most`` characters and what is left of the last one."""
+    for text in texts:
+        yield text
+        most -= len(text)
+        if most <= 0:
+            return
 
 
 def choose_speed(recipe: Recipe, start: Start, sequences: int) -> Choice:

@@ -1,4 +1,4 @@
-"""From texts to training units: tokenised, packed, and read anew for each objective."""
+"""From tokens to training units: packed windows, captions, and one reader of them for each objective."""
 
 from __future__ import annotations
 
@@ -13,104 +13,15 @@ from torch import Tensor
 from sensorium.data.collate import Sequence as Tokens
 from sensorium.data.infilling import infill
 from sensorium.data.masking import Vocabulary, hide
-from sensorium.jobs.pretraining_data import Texts
+from sensorium.data.mixing import Mixture
+from sensorium.data.packing import Window, packed
+from sensorium.jobs.prepare import fixed_choice
+from sensorium.jobs.pretraining_data import PartTokens, Texts
 from sensorium.jobs.pretraining_parts import Start
 from sensorium.modalities import generator
 from sensorium.models.pretraining import MEDIA
-from sensorium.recipe import MaskingRecipe, Recipe
-from sensorium.tasks.pretrain import WITH_MEDIA, Item, Window, captioned, filling, foretelling, naming
-
-
-@dataclass
-class Material:
-    """A part's documents or rows, tokenised.
-
-    Attributes:
-        tokens: of each; features: (rows, width) of their media where they have some, and ``with_media`` (n,) their places.
-        groups: (n,) numbers, equal where texts are; clusters: (n,) labels of what is drawn together, or None.
-    """
-
-    tokens: Sequence[np.ndarray]
-    groups: np.ndarray
-    features: Tensor
-    with_media: np.ndarray
-    column: str | None = None
-    clusters: np.ndarray | None = None
-
-
-def material(part: str, texts: Texts, start: Start, features: dict[int, Tensor]) -> Material:
-    """A part's texts between the tokens that begin and end one, and the features (1, width) of their rows' media."""
-    tokens = tokenised(texts.parts[part], start.tokenizer)
-    groups = np.unique(np.array(texts.parts[part], dtype=object).astype(str), return_inverse=True)[1]
-    if texts.table is None:
-        return Material(tokens, groups, torch.zeros(0, 1), np.zeros(0, dtype=np.int64))
-    rows = texts.table.rows[part]
-    places = np.array([place for place, row in enumerate(rows) if int(row) in features], dtype=np.int64)
-    vectors = [features[int(rows[place])][0] for place in places]
-    return Material(tokens, groups, torch.stack(vectors) if vectors else torch.zeros(0, 1), places, texts.table.column)
-
-
-def readers_of(part: Material, recipe: Recipe, start: Start, foretell: bool = False) -> dict[str, Reader]:
-    """A reader for each of the recipe's objectives.
-
-    Args:
-        foretell: add the causal language model where the model is causal, whatever it learns by.
-    """
-    asked, seed = recipe.pretraining, recipe.training.seed
-    assert asked is not None
-    if not len(part.tokens):
-        return {}
-    readers: dict[str, Reader] = {}
-    if "causal_lm" in asked.objectives or (foretell and start.causal):
-        readers["causal_lm"] = Windows(packed(part.tokens, start.window))
-    if "masked_lm" in asked.objectives:
-        size = start.window if not start.causal else int((start.window - 3) / (1 + 2 * asked.masking.share))
-        vocabulary = Vocabulary.of(start.tokenizer, asked.masking)
-        readers["masked_lm"] = Masked(
-            packed(part.tokens, size), vocabulary, asked.masking, start.causal, start.window, seed
-        )
-    if any(name in WITH_MEDIA for name in asked.objectives):
-        readers[MEDIA] = Captions.of(part, start.window - 1)
-    return readers
-
-
-def tokenised(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
-    """Each text's tokens between the tokens that begin and end a document."""
-    begin = next(t for t in (tokenizer.cls_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) if t is not None)
-    end = next(t for t in (tokenizer.sep_token_id, tokenizer.eos_token_id, begin) if t is not None)
-    if not texts:
-        return []
-    found = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [np.array([begin, *ids, end], dtype=np.int64) for ids in found]
-
-
-def packed(documents: Sequence[np.ndarray], size: int) -> list[Window]:
-    """Windows of ``size`` tokens; a document that is cut goes on from its last token, so each token is foretold once."""
-    windows: list[Window] = []
-    pieces: list[tuple[int, np.ndarray]] = []
-    room = size
-    for number, document in enumerate(documents):
-        start = 0
-        while start < len(document) - 1:
-            if room < 2:
-                windows.append(_window(pieces))
-                pieces, room = [], size
-            piece = document[start : start + room]
-            pieces.append((number, piece))
-            room -= len(piece)
-            start += len(piece) - 1
-    if pieces:
-        windows.append(_window(pieces))
-    return windows
-
-
-def _window(pieces: list[tuple[int, np.ndarray]]) -> Window:
-    return Window(
-        np.concatenate([piece for _, piece in pieces]),
-        np.concatenate([np.arange(len(piece)) for _, piece in pieces]),
-        np.repeat(np.arange(len(pieces)), [len(piece) for _, piece in pieces]),
-        np.array([number for number, _ in pieces]),
-    )
+from sensorium.recipe import MaskingRecipe, PretrainingRecipe, Recipe
+from sensorium.tasks.pretrain import WITH_MEDIA, Item, captioned, filling, foretelling, naming
 
 
 class Reader(Protocol):
@@ -126,7 +37,7 @@ class Reader(Protocol):
 
 
 @dataclass
-class Windows:
+class Foretold:
     """Packed windows for the causal language model."""
 
     windows: Sequence[Window]
@@ -143,7 +54,11 @@ class Windows:
 
 @dataclass
 class Masked:
-    """Packed windows with hidden tokens: named where they stand, or on a causal model foretold at the end."""
+    """Packed windows with hidden tokens: named where they stand, or on a causal model foretold at the end.
+
+    Attributes:
+        room: most tokens of a sequence, which infilling lengthens.
+    """
 
     windows: Sequence[Window]
     vocabulary: Vocabulary
@@ -170,19 +85,17 @@ class Masked:
 
 @dataclass
 class Captions:
-    """Texts beside their media; ``tokens`` (n,) and ``features`` (n, width) in the same order, texts of a group alike."""
+    """Texts (tokens,) beside ``features`` (n, width) of their media; texts of a group (n,) are alike.
+
+    Attributes:
+        rows: (n,) their places among the part's texts.
+    """
 
     tokens: Sequence[np.ndarray]
     features: Tensor
     groups: np.ndarray
+    rows: np.ndarray
     column: str
-
-    @classmethod
-    def of(cls, part: Material, room: int) -> Captions:
-        """The rows that have a medium; texts beyond ``room`` tokens are cut, and keep the token that ends them."""
-        tokens = [part.tokens[place] for place in part.with_media]
-        cut = [ids if len(ids) <= room else np.append(ids[: room - 1], ids[-1]) for ids in tokens]
-        return cls(cut, part.features, part.groups[part.with_media], str(part.column))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -192,7 +105,27 @@ class Captions:
         return captioned(self.tokens[row], self.features[row][None], self.column, int(self.groups[row]), row)
 
     def units(self, index: int) -> np.ndarray:
-        return np.array([index])
+        return self.rows[index : index + 1]
+
+
+@dataclass
+class Replaying:
+    """A reader and what is read again, mixed."""
+
+    main: Reader
+    replay: Reader
+    mixture: Mixture
+
+    def __len__(self) -> int:
+        return len(self.mixture)
+
+    def __getitem__(self, key: tuple[int, int]) -> Tokens:
+        again, number = self.mixture(*key)
+        return (self.replay if again else self.main)[(key[0], number)]
+
+    def units(self, index: int) -> np.ndarray:
+        again, number = self.mixture(0, index)
+        return (self.replay if again else self.main).units(number)
 
 
 @dataclass
@@ -206,8 +139,121 @@ class Units:
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, unit = key
-        rounds, place = {}, epoch * len(self) + unit
+        place, sequences = epoch * len(self) + unit, {}
         for name, reader in self.readers.items():
-            passes, index = divmod(place, len(reader))
-            rounds[name] = reader[(passes, index)]
-        return Item(unit, rounds)
+            sequences[name] = reader[divmod(place, len(reader))]
+        return Item(unit, sequences)
+
+
+# -- making them -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Some(Sequence[Window]):
+    """The windows at ``places``."""
+
+    windows: Any
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.windows[int(self.places[number])]
+
+
+def text_readers(
+    tokens: PartTokens,
+    asked: PretrainingRecipe,
+    start: Start,
+    seed: int,
+    *,
+    most: int | None = None,
+    foretell: bool = False,
+) -> dict[str, Reader]:
+    """A reader for each objective that texts alone serve.
+
+    Args:
+        most: windows at the most, the same ones each time; None: all.
+        foretell: add the causal language model where the model is causal, whatever it learns by.
+    """
+
+    def windows(size: int) -> Sequence[Window]:
+        made = packed(tokens.corpus, size, tokens.split, tokens.part, overlap=1 if start.causal else 0)
+        return made if most is None else Some(made, fixed_choice(np.arange(len(made)), most))  # type: ignore[return-value]
+
+    readers: dict[str, Reader] = {}
+    if "causal_lm" in asked.objectives or (foretell and start.causal):
+        readers["causal_lm"] = Foretold(windows(start.window))
+    if "masked_lm" in asked.objectives:
+        size = start.window if not start.causal else int((start.window - 3) / (1 + 2 * asked.masking.share))
+        vocabulary = Vocabulary.of(start.tokenizer, asked.masking)
+        readers["masked_lm"] = Masked(windows(size), vocabulary, asked.masking, start.causal, start.window, seed)
+    return readers
+
+
+def captions(texts: Texts, part: str, tokens: PartTokens, start: Start, features: dict[int, Tensor]) -> Captions:
+    """The rows of a part that have a medium; a text beyond the window is cut, and keeps the token that ends it.
+
+    Args:
+        features: row -> (1, width).
+    """
+    assert texts.table is not None
+    rows, words, room = texts.table.rows[part], texts.table.texts[part], start.window - 1
+    places = [place for place, row in enumerate(rows.tolist()) if row in features]
+    ids = [tokens.corpus.document(place) for place in places]
+    cut = [one if len(one) <= room else np.append(one[: room - 1], one[-1]) for one in ids]
+    numbers: dict[str, int] = {}
+    groups = np.array([numbers.setdefault(words[place], len(numbers)) for place in places], dtype=np.int64)
+    vectors = [features[int(rows[place])][0] for place in places]
+    return Captions(
+        cut,
+        torch.stack(vectors) if vectors else torch.zeros(0, 1),
+        groups,
+        np.array(places, dtype=np.int64),
+        str(texts.table.column),
+    )
+
+
+def training_readers(
+    recipe: Recipe,
+    start: Start,
+    texts: Texts,
+    tokens: dict[str, PartTokens],
+    features: dict[int, Tensor],
+    again: PartTokens | None,
+) -> dict[str, Reader]:
+    """A reader for each of the recipe's objectives, over the training part and what is read again."""
+    asked, seed = recipe.pretraining, recipe.training.seed
+    assert asked is not None
+    readers = text_readers(tokens["train"], asked, start, seed)
+    if again is not None:
+        for name, other in text_readers(again, asked, start, seed).items():
+            main = readers[name]
+            readers[name] = Replaying(main, other, Mixture(len(main), len(other), asked.replay_share, seed))
+    return readers | media_readers(asked, texts, "train", tokens, start, features)
+
+
+def held_out_readers(
+    recipe: Recipe, start: Start, texts: Texts, part: str, tokens: dict[str, PartTokens], features: dict[int, Tensor]
+) -> dict[str, Reader]:
+    """The same over a part that is chosen (validation) or reported on (test), as much of it as the recipe allows."""
+    asked, evaluation = recipe.pretraining, recipe.evaluation
+    assert asked is not None
+    most = evaluation.max_rows if part == "test" else evaluation.validation_rows
+    readers = text_readers(tokens[part], asked, start, recipe.training.seed, most=most, foretell=part == "test")
+    return readers | media_readers(asked, texts, part, tokens, start, features)
+
+
+def media_readers(
+    asked: PretrainingRecipe,
+    texts: Texts,
+    part: str,
+    tokens: dict[str, PartTokens],
+    start: Start,
+    features: dict[int, Tensor],
+) -> dict[str, Reader]:
+    """The reader that contrastive and matching share, where the recipe asks for one of them."""
+    if not any(name in WITH_MEDIA for name in asked.objectives):
+        return {}
+    return {MEDIA: captions(texts, part, tokens[part], start, features)}

@@ -16,12 +16,12 @@ from sensorium.data.checks import check
 from sensorium.data.media import read_media
 from sensorium.data.schema import Schema, require
 from sensorium.data.sources import Source, open_source
+from sensorium.data.text_stream import PARTS
 from sensorium.errors import DataError, RecipeError
 from sensorium.jobs.cell_features import cell_features
 from sensorium.jobs.prepare import Looked, Prepared, fixed_choice, part
 from sensorium.recipe import Recipe
 
-PARTS = ("train", "validation", "test")
 BETWEEN = ". "  # a row's several texts
 
 

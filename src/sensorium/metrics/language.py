@@ -23,7 +23,8 @@ def statistics(columns: Mapping[str, np.ndarray]) -> dict[str, Statistic]:
             masked_nats, masked_right, masked: the same of hidden tokens, how many are named, how many there are;
             next_right, next: sentence pairs judged rightly, and pairs;
             matching_right, matching: pairs of medium and text judged rightly, and pairs;
-            rank, text_rank: place, from 1, of its own medium among all by its text, and of its text by its medium.
+            rank, text_rank: place, from 1, of its own medium among all by its text, and of its text by its medium; 0
+            where it has no medium.
     """
     found: dict[str, Statistic] = {}
     if "nats" in columns:
@@ -42,7 +43,7 @@ def statistics(columns: Mapping[str, np.ndarray]) -> dict[str, Statistic]:
         if column in columns:
             ranks = np.asarray(columns[column], dtype=np.float64)
             for k in CUTOFFS:
-                found[f"{name}@{k}"] = ratio(ranks <= k, np.ones_like(ranks))
+                found[f"{name}@{k}"] = ratio((ranks > 0) & (ranks <= k), ranks > 0)
     return found
 
 

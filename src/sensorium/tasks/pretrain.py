@@ -13,6 +13,7 @@ from torch import Tensor
 from sensorium.data.collate import Batch, MediaItem, Sequence, collate
 from sensorium.data.infilling import Infilled
 from sensorium.data.masking import Hidden
+from sensorium.data.packing import Window
 from sensorium.errors import RecipeError
 from sensorium.models.pretraining import MEDIA, Aligned, Matched
 from sensorium.objectives.causal_lm import token_loss
@@ -128,25 +129,9 @@ def _loss(name: str, output: Any, batch: Batch | None) -> Loss:
 # -- sequences -------------------------------------------------------------------------------------
 
 
-@dataclass
-class Window:
-    """Packed tokens.
-
-    Attributes:
-        ids, positions, branches: (tokens,); a branch is a stretch of one document, numbered from 0 in order.
-        documents: the document of each branch.
-    """
-
-    ids: np.ndarray
-    positions: np.ndarray
-    branches: np.ndarray
-    documents: np.ndarray
-
-
 def foretelling(window: Window, unit: int) -> Sequence:
     """Every token foretold from those before it in its document."""
-    inside = np.flatnonzero(window.branches[1:] == window.branches[:-1])
-    return _packed(window, window.ids, inside, window.ids[inside + 1], unit)
+    return _packed(window, window.ids, window.sources, window.ids[window.sources + 1], unit)
 
 
 def naming(window: Window, hidden: Hidden, unit: int) -> Sequence:
