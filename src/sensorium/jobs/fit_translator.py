@@ -39,9 +39,13 @@ from sensorium.training.checkpoint import Checkpoints
 from sensorium.training.distributed import make_accelerator
 from sensorium.training.history import History
 from sensorium.training.loop import Metric, planned_steps, train
-from sensorium.training.precision import Choice, raise_malloc_thresholds
+from sensorium.training.memory import Shape
+from sensorium.training.precision import Choice, choose, raise_malloc_thresholds
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
+
+PARTS = ("train", "validation", "test")
+TYPICAL_TOKENS = 16  # of a sentence, for measuring
 
 
 def fit_translator(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> Path:
@@ -74,10 +78,9 @@ def described(recipe: Recipe) -> Recipe:
             where="model.scratch.architecture",
             mend="set it to encoder_decoder, or tune a pretrained GPT: leave model.scratch out",
         )
-    training = recipe.training.model_copy(update={"precision": "fp32", "attention": "eager"})
     model = recipe.model.model_copy(update={"scratch": scratch})
     asked = recipe.translation or TranslationRecipe()
-    return recipe.model_copy(update={"task": "generate", "translation": asked, "training": training, "model": model})
+    return recipe.model_copy(update={"task": "generate", "translation": asked, "model": model})
 
 
 def _open(recipe: Recipe) -> ParallelCorpus:
@@ -213,10 +216,11 @@ def _work(run: Run, recipe: Recipe, corpus: ParallelCorpus, accelerator: Acceler
     began, main = time.monotonic(), accelerator.is_main_process
     raise_malloc_thresholds()
     with accelerator.main_process_first():
+        recipe, choice = _measured(run, recipe)
         parts = _build(run, recipe, corpus, progress)
     pairs = learnable(corpus, corpus.splits.train, parts.tokenizer, parts.recipe, parts.pictures)
     if main:
-        _announce(parts, pairs)
+        _announce(parts, pairs, choice)
         test = parts.cases("test", recipe.evaluation.max_rows)
         before = _measure(parts, test, "before")
     history = None
@@ -234,6 +238,21 @@ def _work(run: Run, recipe: Recipe, corpus: ParallelCorpus, accelerator: Acceler
             parts.model = Translator.open(run.model)
         _finish(parts, test, before, _measure(parts, test, "after"), began)
     accelerator.wait_for_everyone()
+
+
+def _measured(run: Run, recipe: Recipe) -> tuple[Recipe, Choice]:
+    """The recipe with the precision that this machine is fast in; a resume keeps what was measured."""
+    training, scratch = recipe.training, recipe.model.scratch
+    assert scratch is not None
+    resolved = run.resolved()
+    if resolved is not None:
+        training = training.model_copy(update={"precision": resolved.training.precision})
+    ffn = scratch.feed_forward or 4 * scratch.width
+    micro = training.micro_batch_size or training.batch_size
+    shape = Shape(micro, TYPICAL_TOKENS, scratch.width, ffn, scratch.heads, scratch.layers)
+    choice = choose(shape, assets.cache_root() / "machine", training.precision, "eager")
+    training = training.model_copy(update={"precision": choice.precision, "attention": choice.attention})
+    return recipe.model_copy(update={"training": training}), choice
 
 
 def _build(run: Run, recipe: Recipe, corpus: ParallelCorpus, progress: Any) -> Parts:
@@ -273,7 +292,7 @@ def _build(run: Run, recipe: Recipe, corpus: ParallelCorpus, progress: Any) -> P
     return Parts(run, recipe, corpus, tokenizer, Translator(config).eval(), pictures, progress)
 
 
-def _announce(parts: Parts, pairs: Pairs) -> None:
+def _announce(parts: Parts, pairs: Pairs, choice: Choice) -> None:
     run, recipe, corpus, progress = parts.run, parts.recipe, parts.corpus, parts.progress
     left_out = corpus.left_out | pairs.left_out
     sizes = {part: sum(len(s.rows) for s in corpus.sides(getattr(corpus.splits, part))) for part in PARTS}
@@ -282,15 +301,11 @@ def _announce(parts: Parts, pairs: Pairs) -> None:
     for line, count in left_out.items():
         progress(f"{count:,} left out: {line}")
     weights = sum(p.numel() for p in parts.model.parameters())
-    progress(f"{weights:,} parameters, {len(parts.tokenizer):,} tokens in the vocabulary")
+    progress(f"{weights:,} parameters in {choice.precision}, {len(parts.tokenizer):,} tokens in the vocabulary")
     run.write_recipe(recipe)
-    choice = Choice(recipe.training.precision, recipe.training.attention, {}, {})
     write_json(run.folder / "environment.json", environment(recipe, corpus.table.fingerprint, choice))
     found = {"rows": len(corpus.table), "splits": sizes, "split_method": corpus.splits.method, "left_out": left_out}
     write_json(run.folder / "data_report.json", found)
-
-
-PARTS = ("train", "validation", "test")
 
 
 def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
@@ -302,6 +317,8 @@ def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
     micro = micro_batch_size(training.batch_size, training.micro_batch_size, accelerator.num_processes)
     plan = BatchPlan(pairs.lengths, training.batch_size, micro, training.seed)
     progress(f"{len(pairs):,} pairs an epoch, {planned_steps(training, plan.steps):,} steps of {training.batch_size}")
+    if training.precision == "bf16":
+        parts.model.to(torch.bfloat16)
     whole = Averaged(parts.model, parts.asked.average)
     validated = None
     if len(parts.corpus.splits.validation):
@@ -329,6 +346,7 @@ def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
         updated=whole.update,
         say=progress,
     )
+    parts.model.float()
     whole.take()
     return history
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from sensorium.errors import RunError, first_line
+from sensorium.models.fast_dropout import FastDropout
 from sensorium.models.recommender import without_bars
 
 
@@ -92,14 +93,14 @@ class Translator(PreTrainedModel):
         self.embedding = nn.Embedding(config.vocab_size, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.register_buffer("places", _sinusoids(config.window + 2, width))
-        self.picture = nn.Sequential(nn.LayerNorm(config.picture_width), nn.Linear(config.picture_width, width))
-        if not config.picture_width:
-            self.picture = None  # type: ignore[assignment]
+        self.picture: nn.Sequential | None = None
+        if config.picture_width:
+            self.picture = nn.Sequential(nn.LayerNorm(config.picture_width), nn.Linear(config.picture_width, width))
         self.encoder = nn.ModuleList(_EncoderLayer(config) for _ in range(config.layers))
         self.encoder_norm = nn.LayerNorm(width)
         self.decoder = nn.ModuleList(_DecoderLayer(config) for _ in range(config.layers))
         self.decoder_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -217,7 +218,7 @@ class _Attention(nn.Module):
         scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         if bias is not None:
             scores = scores + bias
-        found = scores.softmax(-1) @ values
+        found = scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values  # in bf16 it is slower on CPU
         return self.out(found.transpose(-2, -3).flatten(-2))
 
     def _parted(self, states: Tensor) -> Tensor:
@@ -244,7 +245,7 @@ class _EncoderLayer(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
         self.own, self.feed = _Attention(config), _FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         read = self.norms[0](hidden)
@@ -257,7 +258,7 @@ class _DecoderLayer(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(3))
         self.own, self.across, self.feed = _Attention(config), _Attention(config), _FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
 
     def forward(self, hidden: Tensor, behind: Tensor, memory: Tensor, seen: Tensor) -> Tensor:
         read = self.norms[0](hidden)

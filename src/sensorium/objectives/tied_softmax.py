@@ -33,12 +33,15 @@ class _TiedSoftmax(torch.autograd.Function):
             rows = slice(start, start + STRETCH)
             read, wanted = states[rows], targets[rows, None]
             logits = (read @ table.T).to(torch.promote_types(states.dtype, torch.float32))
-            norm = logits.logsumexp(-1, keepdim=True)
-            total += norm.sum() - (1 - smoothing) * logits.gather(1, wanted).sum()
+            total -= (1 - smoothing) * logits.gather(1, wanted).sum()
             if smoothing:
                 total -= smoothing * logits.mean(-1).sum()
+            top = logits.amax(-1, keepdim=True)
+            share = logits.sub_(top).exp_()  # the one exponential of each logit
+            norm = share.sum(-1, keepdim=True)
+            total += (norm.log() + top).sum()
             if taught:
-                share = logits.sub_(norm).exp_()
+                share /= norm
                 if smoothing:
                     share -= smoothing / len(table)
                 share.scatter_add_(1, wanted, torch.full_like(norm, smoothing - 1))
