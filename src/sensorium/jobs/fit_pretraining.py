@@ -125,6 +125,7 @@ class Pretraining:
         chosen_on = (
             held_out_readers(*known, "validation", self.tokens, self.features) if "validation" in self.tokens else {}
         )
+        self.task.shares = units.shares
         micro = micro_batch_size(training.batch_size, training.micro_batch_size, self.accelerator.num_processes)
         plan = BatchPlan(np.ones(len(units), dtype=np.int32), training.batch_size, micro, training.seed)
         trained, total = trainable_parameters(self.model), sum(p.numel() for p in self.model.parameters())

@@ -67,13 +67,13 @@ def touched(columns: Columns) -> np.ndarray:
 
 @torch.inference_mode()
 def loss_of(model: PretrainingModel, task: Pretrain, readers: dict[str, Reader], batch_size: int) -> dict[str, float]:
-    """The weighted loss, and each objective's own, over the readers' first epoch in batches as training has them."""
+    """The weighted loss, and each objective's own, over the readers' first epoch in shuffled batches of training's size."""
     units, device = Units(readers), model.device
     sums: dict[str, list[float]] = {}
+    order = np.random.default_rng(0).permutation(len(units))
     for start in range(0, len(units), batch_size):
-        places = range(start, min(start + batch_size, len(units)))
         torch.manual_seed(start)  # of the pairs that matching draws
-        batch = task.collate([units[(0, place)] for place in places]).to(device)
+        batch = task.collate([units[(0, int(place))] for place in order[start : start + batch_size]]).to(device)
         for name, loss in task.losses(model, batch).items():
             entry = sums.setdefault(name, [0.0, 0.0])
             entry[0], entry[1] = entry[0] + float(loss.total), entry[1] + loss.count

@@ -130,7 +130,7 @@ class Replaying:
 
 @dataclass
 class Units:
-    """``units[(epoch, unit)]``: a sequence of each objective; the longest reader is read once an epoch, others more often."""
+    """``units[(epoch, unit)]``: the unit's sequences. Every reader is read once an epoch, spread evenly over the units."""
 
     readers: dict[str, Reader]
 
@@ -138,11 +138,17 @@ class Units:
         return max(len(reader) for reader in self.readers.values())
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        epoch, unit = key
-        place, sequences = epoch * len(self) + unit, {}
+        (epoch, unit), count, sequences = key, len(self), {}
         for name, reader in self.readers.items():
-            sequences[name] = reader[divmod(place, len(reader))]
+            place, after = (edge * len(reader) // count for edge in (unit, unit + 1))
+            if after > place:
+                sequences[name] = reader[(epoch, place)]
         return Item(unit, sequences)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Sequences of each reader for a unit, on average."""
+        return {name: len(reader) / len(self) for name, reader in self.readers.items()}
 
 
 # -- making them -----------------------------------------------------------------------------------

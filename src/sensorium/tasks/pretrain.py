@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ CARRIES = {
     "gpt2": CAUSAL,
     "llama": CAUSAL,
     "bert": ("masked_lm", "next_sentence", "contrastive", "matching"),
+    "encoder_decoder": (),
 }
 WITH_MEDIA = ("contrastive", "matching")
 
@@ -43,10 +44,11 @@ def check_objectives(recipe: PretrainingRecipe, architecture: str) -> None:
     for name in recipe.objectives:
         if name not in carried:
             able = ", ".join(one for one, objectives in CARRIES.items() if name in objectives)
+            why = "would see the token that it should foretell" if carried else "learns by translating alone"
             raise RecipeError(
-                f"{architecture} cannot carry {name}: it reads both ways and would see the token it should foretell",
+                f"{architecture} cannot carry {name}: it {why}",
                 where="pretraining.objectives",
-                mend=f"{architecture} carries {', '.join(carried)}; {name} goes with {able}",
+                mend=f"{name} goes with {able}" + (f"; {architecture} carries {', '.join(carried)}" if carried else ""),
             )
 
 
@@ -76,30 +78,41 @@ class Pretrain:
 
     Args:
         weights: objective: weight; pad_id: token that fills up shorter sequences.
+        shares: part of a batch: sequences that a unit has of it, on average; 1 where it is not named.
     """
 
     weights: Mapping[str, float]
     pad_id: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     name = "pretrain"
     measure = ("loss", False)
 
     def collate(self, items: list[Item]) -> PretrainBatch:
-        """One batch for each objective that the items hold."""
-        names = items[0].sequences
-        parts = {name: collate([item.sequences[name] for item in items], self.pad_id) for name in names}
-        return PretrainBatch([item.unit for item in items], parts)
+        """One batch for each objective that some item holds."""
+        parts: dict[str, list[Sequence]] = {}
+        for item in items:
+            for name, sequence in item.sequences.items():
+                parts.setdefault(name, []).append(sequence)
+        made = {name: collate(parts[name], self.pad_id) for name in sorted(parts)}
+        return PretrainBatch([item.unit for item in items], made)
 
     def loss(self, model: Any, batch: PretrainBatch) -> Loss:
-        """One objective: its sum and count. Several: the weighted sum of their means, counted once a unit."""
+        """One objective: its sum and count. Several: the weighted sum of their means, counted once a unit.
+
+        Where a part has more or fewer sequences than its share of the units promises, its mean weighs more or less: over
+        an epoch each objective has its own weight, however small its part.
+        """
         losses = self.losses(model, batch)
-        if len(losses) == 1:
+        if len(self.weights) == 1:
             (name,) = losses
             return Loss(self.weights[name] * losses[name].total, losses[name].count)
-        mean = torch.stack(
-            [self.weights[name] * loss.total / max(loss.count, 1) for name, loss in losses.items()]
-        ).sum()
-        return Loss(mean * len(batch.rows), len(batch.rows))
+        units, total = len(batch.rows), []
+        for name, loss in losses.items():
+            part = MEDIA if name in WITH_MEDIA else name
+            drawn = len(batch.parts[part].input_ids) / (units * self.shares.get(part, 1.0))
+            total.append(self.weights[name] * drawn * loss.total / max(loss.count, 1))
+        return Loss(torch.stack(total).sum() * units, units)
 
     def losses(self, model: Any, batch: PretrainBatch) -> dict[str, Loss]:
         """Each objective's own sum and count."""
