@@ -404,8 +404,8 @@ def _word_for_word(corpus: ParallelCorpus, directions: list[str], sources: list[
     found = list(sources)
     for side in corpus.sides(corpus.splits.train):
         places = [i for i, direction in enumerate(directions) if direction == side.name]
-        texts = [corpus.texts(language, side.rows) for language in (side.source, side.target)]
-        dictionary = learn_dictionary(*texts, side.name)
+        said, meant = corpus.texts(side.source, side.rows), corpus.texts(side.target, side.rows)
+        dictionary = learn_dictionary(said, meant, side.name)
         for i, said in zip(places, word_for_word([sources[i] for i in places], dictionary, side.name), strict=True):
             found[i] = said
     return found

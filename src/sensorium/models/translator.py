@@ -7,6 +7,7 @@ target language's tag stands first on both sides (Johnson et al. 2017). A pictur
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,18 +181,23 @@ class Translator(PreTrainedModel):
 
     def start(self, memory: Memory) -> Cache:
         """What a search begins with."""
-        pairs = [layer.across.keys_values(memory.states) for layer in self.decoder]
+        pairs = [layer.memorise(memory.states) for layer in self._decoder_layers()]
         return Cache(pairs, memory.present[:, None, None, :])
 
     def step(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Logits (batch, beams, vocabulary) of what follows ``tokens`` (batch, beams), which join the cache."""
         hidden = self.embedding(tokens) * math.sqrt(self.config.width) + self.places[cache.steps]
         seen, own = _bias(cache.present, hidden.dtype), []
-        for i, layer in enumerate(self.decoder):
+        for i, layer in enumerate(self._decoder_layers()):
             hidden, pair = layer.step(hidden, cache.own[i] if cache.own else None, cache.memory[i], seen)
             own.append(pair)
         cache.own, cache.steps = own, cache.steps + 1
         return self.logits(self.decoder_norm(hidden))
+
+    def _decoder_layers(self) -> Iterator[_DecoderLayer]:
+        for layer in self.decoder:
+            assert isinstance(layer, _DecoderLayer)
+            yield layer
 
 
 class _Attention(nn.Module):
@@ -218,7 +224,8 @@ class _Attention(nn.Module):
         scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         if bias is not None:
             scores = scores + bias
-        found = scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values  # in bf16 it is slower on CPU
+        share = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))  # slow on CPU in bf16
+        found = share.to(values.dtype) @ values
         return self.out(found.transpose(-2, -3).flatten(-2))
 
     def _parted(self, states: Tensor) -> Tensor:
@@ -265,6 +272,10 @@ class _DecoderLayer(nn.Module):
         hidden = hidden + self.dropout(self.own(read, read, behind))
         hidden = hidden + self.dropout(self.across(self.norms[1](hidden), memory, seen))
         return hidden + self.dropout(self.feed(self.norms[2](hidden)))
+
+    def memorise(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the memory's states, for ``step``."""
+        return self.across.keys_values(memory)
 
     def step(
         self, hidden: Tensor, own: tuple[Tensor, Tensor] | None, memory: tuple[Tensor, Tensor], seen: Tensor

@@ -73,7 +73,7 @@ class TranslationBatch:
 
     def to(self, device: torch.device | str) -> TranslationBatch:
         """The batch with every tensor on ``device``."""
-        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        found: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         return replace(self, **{name: value.to(device) for name, value in found.items() if isinstance(value, Tensor)})
 
 
