@@ -32,6 +32,7 @@ class Pairs:
     tokenizer: PreTrainedTokenizerFast
     pictures: Pictures | None
     mask_share: float
+    withheld: float  # share of pairs whose picture is not shown, so that a model knows how to do without
     seed: int
     window: int
     left_out: dict[str, int]
@@ -56,7 +57,8 @@ class Pairs:
         end = np.array([self.tokenizer.convert_tokens_to_ids(END)])
         picture = None
         if self.pictures is not None and bool(self.pictures[1][row]):
-            picture = self.pictures[0][row]
+            if np.random.default_rng([self.seed, epoch, unit, 1]).random() >= self.withheld:
+                picture = self.pictures[0][row]
         return Pair(
             row,
             np.concatenate([first, source, end]),
@@ -107,6 +109,7 @@ def learnable(
         tokenizer,
         pictures,
         asked.mask_share if hidden else 0.0,
+        recipe.model.modality_dropout,
         recipe.training.seed,
         scratch.window,
         left_out,
