@@ -25,7 +25,7 @@ from benchmarks.runs import recipe_of, right, run_of
 TARGETS = ("group", "subgroup")
 RATES = (5e-4, 2e-3)
 LABELLED, CHOSEN_ON, TESTED = 0.1, 0.25, 0.2
-STARTS = ("pretrained", "pretrained, picture's alignment left out", "tuned only")
+STARTS = ("pretrained", "tuned only")
 
 
 def parts_of(concepts: list[str], seed: int) -> tuple[list[str], list[str]]:
@@ -109,14 +109,12 @@ def random_start(run: Path, folder: Path, seed: int) -> Path:
 
 def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: float) -> dict[str, Any]:
     """One tuning: accuracy on validation, and which test rows are right, with their concepts."""
-    from sensorium.jobs.fit import fit  # noqa: F401  (imported here: heavy)
     from sensorium.recipe import Recipe
 
     run = pretrain(args, seed)
     backbone = random_start(run, args.runs / f"random-{seed}", seed) if start == "tuned only" else run / "model"
     aligned = start == "pretrained"
     source = tables(args.runs, seed)[1]
-    name = f"{start.split(',')[0].replace(' ', '-')}{'' if aligned or start == 'tuned only' else '-plain'}"
     recipe = Recipe.parse(
         {
             "task": "classify",
@@ -144,7 +142,7 @@ def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: flo
                 "seed": seed,
             },
             "evaluation": {"bootstrap": 200, "baselines": False},
-            "output": str(args.runs / f"{name}-{target}-{seed}-{rate:g}"),
+            "output": str(args.runs / f"{start.replace(' ', '-')}-{target}-{seed}-{rate:g}"),
         }
     )
     found = run_of(recipe)
@@ -169,13 +167,13 @@ def measure(args: argparse.Namespace) -> None:
 
     settings = {"rates": list(RATES), "epochs": args.epochs, "tuning_epochs": args.tuning_epochs, "set": args.pretrain}
     results = Results(args.results, "pretraining_pays", settings)
-    for seed in args.seeds:
-        for target in TARGETS:
+    for target in args.targets:
+        for seed in args.seeds:
             for start in STARTS:
                 for rate in RATES:
                     results.once(f"{start}/{target}/{seed}/{rate:g}", tune, args, start, target, seed, rate)
     rows, gaps = [], []
-    for target in TARGETS:
+    for target in args.targets:
         found = {start: [chosen(results, args, start, target, seed) for seed in args.seeds] for start in STARTS}
         for start in STARTS:
             rows.append([f"{target}, {start}", percent([run["accuracy"] for run in found[start]])])
@@ -200,7 +198,8 @@ def measure(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = arguments_of(__doc__, "pretraining-pays")
-    parser.add_argument("--tuning-epochs", type=float, default=30)
+    parser.add_argument("--tuning-epochs", type=float, default=20)
+    parser.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS))
     parser.set_defaults(pretrain={})
     clean_environment()
     measure(parser.parse_args())

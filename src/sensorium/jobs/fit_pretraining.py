@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from sensorium.errors import RecipeError
 from sensorium.evaluation.pretraining_table import pretraining_metrics
 from sensorium.evaluation.report import ReportInputs, report
 from sensorium.jobs.begun import begun
@@ -73,10 +74,15 @@ def described(recipe: Recipe) -> Recipe:
     """The recipe with what it leaves open written out, its objectives checked against the architecture.
 
     Raises:
-        RecipeError: an objective that the architecture cannot carry.
+        RecipeError: an objective that the architecture cannot carry, or nothing is held out.
     """
     asked = recipe.pretraining or PretrainingRecipe()
     check_objectives(asked, architecture(recipe))
+    split = recipe.data.split
+    if not split.test and not split.column:
+        raise RecipeError(
+            "nothing would be left to measure on", where="data.split.test: 0", mend="set a share, such as 0.05"
+        )
     return recipe.model_copy(update={"pretraining": asked})
 
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from sensorium import assets
 from sensorium.data.bundled import BUNDLED
-from sensorium.data.documents import Documents, text_files
+from sensorium.data.documents import TEXT, Documents, text_files
 from sensorium.data.sources import files_fingerprint, find
 from sensorium.data.text_stream import PARTS, Corpus, digest_of, inside, parts_of, tokenised
 from sensorium.errors import DataError, RecipeError
-from sensorium.jobs.pretraining_table import MediaTable, open_table
+from sensorium.jobs.pretraining_table import MediaTable, no_media, open_table
 from sensorium.recipe import DataRecipe, Recipe, SplitRecipe
 from sensorium.run import sha256_text
 from sensorium.tasks.pretrain import WITH_MEDIA
@@ -99,6 +99,8 @@ def open_texts(recipe: Recipe, progress: Any) -> Texts:
     asked = recipe.pretraining
     assert asked is not None
     with_media = any(name in WITH_MEDIA for name in asked.objectives)
+    if with_media and _is_stream(recipe.data) and all(path.suffix in TEXT for path in find(recipe.data.source)):
+        raise no_media()
     if with_media or not _is_stream(recipe.data):
         table = open_table(recipe, progress)
         return Texts(table.prepared.source.fingerprint, "rows", recipe.data.split, table=table)

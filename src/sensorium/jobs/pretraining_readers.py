@@ -15,9 +15,12 @@ from sensorium.data.infilling import infill
 from sensorium.data.masking import Vocabulary, hide
 from sensorium.data.mixing import Mixture
 from sensorium.data.packing import Window, packed
+from sensorium.data.sentences import encoded
+from sensorium.data.text_stream import ends
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.pretraining_data import PartTokens, Texts
 from sensorium.jobs.pretraining_parts import Start
+from sensorium.jobs.pretraining_table import BETWEEN, texts_of
 from sensorium.modalities import generator
 from sensorium.models.pretraining import MEDIA
 from sensorium.recipe import MaskingRecipe, PretrainingRecipe, Recipe
@@ -85,24 +88,42 @@ class Masked:
 
 @dataclass
 class Captions:
-    """Texts (tokens,) beside ``features`` (n, width) of their media; texts of a group (n,) are alike.
+    """Texts beside their media, (tokens,) each.
 
     Attributes:
+        texts: of each row its several texts, as tokens; between, begin, end: what stands between and around them.
+        features: (n, width) of the media; groups: (n,) rows of one number have one text.
         rows: (n,) their places among the part's texts.
+        room: most tokens; what is beyond is cut, and the token that ends a text kept.
+        drawn: seed by which each epoch reads a part of a row's several texts, in training; None: all of them.
     """
 
-    tokens: Sequence[np.ndarray]
+    texts: Sequence[Sequence[np.ndarray]]
+    between: np.ndarray
+    begin: int
+    end: int
     features: Tensor
     groups: np.ndarray
     rows: np.ndarray
     column: str
+    room: int
+    drawn: int | None = None
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.texts)
 
     def __getitem__(self, key: tuple[int, int]) -> Tokens:
-        row = key[1]
-        return captioned(self.tokens[row], self.features[row][None], self.column, int(self.groups[row]), row)
+        epoch, row = key
+        texts = list(self.texts[row])
+        if self.drawn is not None and len(texts) > 1:
+            rng = generator(self.drawn, epoch, row)
+            kept = rng.random(len(texts)) < 0.5
+            kept[rng.integers(len(texts))] = True
+            texts = [text for text, keep in zip(texts, kept, strict=True) if keep]
+        joined = [part for text in texts for part in (self.between, text)][1:]
+        ids = np.concatenate([[self.begin], *joined])[: self.room - 1]
+        ids = np.append(ids, self.end).astype(np.int64)
+        return captioned(ids, self.features[row][None], self.column, int(self.groups[row]), row)
 
     def units(self, index: int) -> np.ndarray:
         return self.rows[index : index + 1]
@@ -198,26 +219,32 @@ def text_readers(
     return readers
 
 
-def captions(texts: Texts, part: str, tokens: PartTokens, start: Start, features: dict[int, Tensor]) -> Captions:
-    """The rows of a part that have a medium; a text beyond the window is cut, and keeps the token that ends it.
+def captions(texts: Texts, part: str, start: Start, features: dict[int, Tensor], drawn: int | None = None) -> Captions:
+    """The rows of a part that have a medium.
 
     Args:
         features: row -> (1, width).
+        drawn: see ``Captions``.
     """
     assert texts.table is not None
-    rows, words, room = texts.table.rows[part], texts.table.texts[part], start.window - 1
+    rows, words = texts.table.rows[part], texts.table.texts[part]
     places = [place for place, row in enumerate(rows.tolist()) if row in features]
-    ids = [tokens.corpus.document(place) for place in places]
-    cut = [one if len(one) <= room else np.append(one[: room - 1], one[-1]) for one in ids]
+    said = [texts_of(texts.table.prepared, int(rows[place])) for place in places]
+    flat = iter(encoded([text for several in said for text in several], start.tokenizer) if said else [])
     numbers: dict[str, int] = {}
-    groups = np.array([numbers.setdefault(words[place], len(numbers)) for place in places], dtype=np.int64)
     vectors = [features[int(rows[place])][0] for place in places]
+    begin, end = ends(start.tokenizer)
     return Captions(
-        cut,
-        torch.stack(vectors) if vectors else torch.zeros(0, 1),
-        groups,
-        np.array(places, dtype=np.int64),
-        str(texts.table.column),
+        texts=[[next(flat) for _ in several] for several in said],
+        between=encoded([BETWEEN], start.tokenizer)[0],
+        begin=begin,
+        end=end,
+        features=torch.stack(vectors) if vectors else torch.zeros(0, 1),
+        groups=np.array([numbers.setdefault(words[place], len(numbers)) for place in places], dtype=np.int64),
+        rows=np.array(places, dtype=np.int64),
+        column=str(texts.table.column),
+        room=start.window - 1,  # a medium may stand before them
+        drawn=drawn,
     )
 
 
@@ -237,7 +264,7 @@ def training_readers(
         for name, other in text_readers(again, asked, start, seed).items():
             main = readers[name]
             readers[name] = Replaying(main, other, Mixture(len(main), len(other), asked.replay_share, seed))
-    return readers | media_readers(asked, texts, "train", tokens, start, features)
+    return readers | media_readers(asked, texts, "train", start, features, drawn=seed)
 
 
 def held_out_readers(
@@ -248,18 +275,18 @@ def held_out_readers(
     assert asked is not None
     most = evaluation.max_rows if part == "test" else evaluation.validation_rows
     readers = text_readers(tokens[part], asked, start, recipe.training.seed, most=most, foretell=part == "test")
-    return readers | media_readers(asked, texts, part, tokens, start, features)
+    return readers | media_readers(asked, texts, part, start, features)
 
 
 def media_readers(
     asked: PretrainingRecipe,
     texts: Texts,
     part: str,
-    tokens: dict[str, PartTokens],
     start: Start,
     features: dict[int, Tensor],
+    drawn: int | None = None,
 ) -> dict[str, Reader]:
     """The reader that contrastive and matching share, where the recipe asks for one of them."""
     if not any(name in WITH_MEDIA for name in asked.objectives):
         return {}
-    return {MEDIA: captions(texts, part, tokens[part], start, features)}
+    return {MEDIA: captions(texts, part, start, features, drawn)}

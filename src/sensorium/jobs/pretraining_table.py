@@ -57,10 +57,10 @@ def open_table(recipe: Recipe, progress: Any) -> MediaTable:
     texts: dict[str, list[str]] = {}
     most = {"train": len(source), "validation": recipe.evaluation.validation_rows, "test": recipe.evaluation.max_rows}
     for name in PARTS:
-        found = [(int(row), text) for row in getattr(prepared.splits, name) if (text := text_of(prepared, int(row)))]
+        found = [(int(row), said) for row in getattr(prepared.splits, name) if (said := texts_of(prepared, int(row)))]
         kept = fixed_choice(np.arange(len(found)), most[name])
         rows[name] = np.array([found[i][0] for i in kept], dtype=np.int64)
-        texts[name] = [found[i][1] for i in kept]
+        texts[name] = [BETWEEN.join(found[i][1]) for i in kept]
         if not found and (name == "train" or getattr(recipe.data.split, name)):
             raise DataError(f"no row with a text is left for {name}", where=source.name, mend="change data.split")
     return MediaTable(prepared, rows, texts, media[0] if media else None, schema.inputs[media[0]] if media else None)
@@ -94,11 +94,11 @@ def table_schema(source: Source, recipe: Recipe) -> Schema:
     return Schema(inputs, None, "text", "generate", group=group, split=split, notes=notes)
 
 
-def text_of(prepared: Prepared, row: int) -> str:
-    """A row's texts, one after another; empty where it has none."""
-    cells = prepared.rows[row].inputs
-    kinds = prepared.schema.inputs
-    return BETWEEN.join(str(cells[name]).strip() for name, kind in kinds.items() if kind == "text" and cells[name])
+def texts_of(prepared: Prepared, row: int) -> list[str]:
+    """A row's texts, one a column, without empty ones."""
+    cells, kinds = prepared.rows[row].inputs, prepared.schema.inputs
+    found = [str(cells[name]).strip() for name, kind in kinds.items() if kind == "text" and cells[name]]
+    return [text for text in found if text]
 
 
 class Cells(Sequence[Any]):
@@ -125,6 +125,15 @@ class Cells(Sequence[Any]):
         return (self[row] for row in range(len(self)))
 
 
+def no_media() -> RecipeError:
+    """What is said where an objective needs media, and the data have none."""
+    return RecipeError(
+        "contrastive and matching need pictures or sounds beside the texts",
+        where="pretraining.objectives",
+        mend="give a table, and name its column of image or audio in data.inputs",
+    )
+
+
 def media_features(table: MediaTable, recipe: Recipe, progress: Any) -> dict[int, Tensor]:
     """Row -> features (1, width) fp32 of its medium by the recipe's encoder, computed once.
 
@@ -132,11 +141,7 @@ def media_features(table: MediaTable, recipe: Recipe, progress: Any) -> dict[int
         RecipeError: the data have no medium, or the recipe no encoder for it.
     """
     if table.column is None or table.kind is None:
-        raise RecipeError(
-            "contrastive and matching need pictures or sounds beside the texts",
-            where="pretraining.objectives",
-            mend="name a column of image or audio in data.inputs",
-        )
+        raise no_media()
     asked = getattr(recipe.model, table.kind)
     if asked is None:
         raise RecipeError(
