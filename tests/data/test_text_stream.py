@@ -144,6 +144,14 @@ def test_the_tokens_of_the_sentences_are_those_of_the_text(text: str) -> None:
     assert np.concatenate([whole[:0], *encoded(parts(text), tokenizer())]).tolist() == whole.tolist()
 
 
+def test_names_of_special_tokens_are_read_as_characters_and_the_tokenizer_stays_as_it_was() -> None:
+    text = "a </s> b"
+    before = tokenizer()(text)["input_ids"]
+    (found,) = encoded([text], tokenizer())
+    assert tokenizer().eos_token_id not in found and tokenizer().decode(found) == text
+    assert tokenizer()(text)["input_ids"] == before
+
+
 def test_sentences_of_several_scripts() -> None:
     text = 'One is 1.5. "Two," he said. Three?\nfour 我爱北京。你好。 שלום. עולם'
     found = ["One is 1.5.", ' "Two," he said.', " Three?\n", "four 我爱北京。", "你好。 שלום.", " עולם"]
@@ -169,7 +177,7 @@ def test_a_megabyte_on_a_line_is_a_document_like_others(tmp_path: Path) -> None:
     long = "word " * 200_000
     corpus = corpus_of(["one", long.strip(), "two"], tmp_path, 1 << 20)
     assert len(corpus) == 3
-    assert corpus.document(1)[1:-1].tolist() == encoded([long.strip()], tokenizer())[0].tolist()
+    assert tokenizer().decode(corpus.document(1)[1:-1]) == long.strip()
 
 
 class Killed(Exception):

@@ -38,8 +38,16 @@ class SentenceParts:
 
 def encoded(texts: list[str], tokenizer: Any) -> list[np.ndarray]:
     """Token numbers of each text, int64, without special tokens; names of special tokens are read as characters."""
-    found = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
-    return [np.array(ids, dtype=np.int64) for ids in found["input_ids"]]
+    inner = tokenizer.backend_tokenizer
+    before, inner.encode_special_tokens = inner.encode_special_tokens, True
+    try:
+        inner.no_truncation()
+        inner.no_padding()
+        return [
+            np.array(found.ids, dtype=np.int64) for found in inner.encode_batch_fast(texts, add_special_tokens=False)
+        ]
+    finally:
+        inner.encode_special_tokens = before
 
 
 def _apart(tokenizer: Any, text: str, at: int) -> bool:
