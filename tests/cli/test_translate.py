@@ -114,7 +114,7 @@ def test_stdin_is_answered_line_by_line(fitted: Path) -> None:
     ("words", "message"),
     [
         (["--from", "xx", "a"], "this run does not translate from xx; known: en, de"),
-        (["--to", "ed", "a"], "known: de, en; did you mean de?"),
+        (["--to", "ed", "a"], "this run does not translate into ed; known: de, en"),
         (["a"], "the direction is not clear"),
         (["--to", "de", "a", "--file", "in.txt"], "exclude each other"),
         (["--to", "de", "--file", "nothere.txt"], "nothere.txt: cannot be read (No such file or directory)"),
@@ -135,7 +135,7 @@ def test_bad_input_is_one_line(
     (tmp_path / "long.txt").write_bytes(b"a\nb\n" + b"x" * (1 << 20) + b"\n")
     said = sensorium("translate", str(fitted), *words)
     assert said.code == 2
-    assert message in said.line
+    assert message in said.err.strip().splitlines()[-1] and "Traceback" not in said.err
 
 
 def test_what_is_no_translator(sensorium: Callable[..., Any], tmp_path: Path) -> None:
@@ -157,3 +157,20 @@ def test_a_broken_pipe_is_no_defect(fitted: Path) -> None:
         ["bash", "-o", "pipefail", "-c", line], capture_output=True, timeout=120, env=dict(os.environ)
     )
     assert done.stdout.count(b"\n") == 2 and b"Traceback" not in done.stderr and b"defect" not in done.stderr
+
+
+def test_probing(fitted: Path, sensorium: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fit's own table, measured again where it is gone, in the report and on the terminal."""
+    monkeypatch.chdir(fitted.parent)  # the data are named from there
+    first = json.loads((fitted / "probe.json").read_text())
+    assert set(first["hidden"]) >= {"nothing", "half", "everything"}
+    assert "Does the picture help?" in (fitted / "report.html").read_text()
+    (fitted / "probe.json").unlink()
+    (fitted / "report.html").unlink()
+    said = sensorium("evaluate", str(fitted), "--probe", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out) == first == json.loads((fitted / "probe.json").read_text())
+    assert "Does the picture help?" in (fitted / "report.html").read_text()
+    shown = sensorium("evaluate", str(fitted), "--probe")
+    assert "right - none" in shown.out and "With everything hidden, the right picture is" in shown.out
+    assert "exclude each other" in sensorium("evaluate", str(fitted), "--probe", "--data", "x.csv").line

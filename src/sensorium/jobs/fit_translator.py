@@ -13,20 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from sensorium import assets
 from sensorium.data.parallel_corpus import ParallelCorpus, open_corpus
 from sensorium.data.sources import open_source
 from sensorium.errors import DataError, RecipeError, RunError
 from sensorium.evaluation.translation_baselines import copies, learn_dictionary, word_for_word
-from sensorium.evaluation.translation_report import write_translation_report
 from sensorium.evaluation.translation_table import TranslationMeasured, translation_metrics
 from sensorium.jobs.begun import begun
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.surroundings import environment
+from sensorium.jobs.translation_page import PROBE, write_page
 from sensorium.jobs.translation_pairs import Pairs, learnable
 from sensorium.jobs.translation_pictures import PictureReader, picture_features
+from sensorium.jobs.translation_probe import probed
 from sensorium.metrics.translation import bleu
 from sensorium.models.tokenizer_training import train_tokenizer
 from sensorium.models.translator import Translator, TranslatorConfig
@@ -156,7 +157,7 @@ def open_translator(run_folder: Path) -> OpenedTranslator:
 
 def _open_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return PreTrainedTokenizerFast.from_pretrained(folder)  # the automatic one would ask for the model's kind
     except (OSError, ValueError) as error:
         raise RunError("the tokenizer cannot be read", where=str(folder), mend="fit again with --fresh") from error
 
@@ -383,18 +384,12 @@ def _finish(parts: Parts, test: Cases, before: list[str], after: list[str], bega
         run.folder / "predictions.parquet",
         _parquet(columns | {name.replace(" ", "_"): said for name, said in systems.items()}),
     )
-    seconds, history = time.monotonic() - began, run.read_json("history.json")
-    write_translation_report(
-        run.report,
-        cases,
-        metrics,
-        history,
-        title=run.folder.name,
-        recipe_yaml=recipe.dump(),
-        data_report=run.read_json("data_report.json"),
-        environment=run.read_json("environment.json"),
-        timings={"training seconds": history["seconds"], "whole job seconds": seconds},
-    )
+    if parts.pictures is not None and not (run.folder / PROBE).exists():
+        run.log("test split read: probing with hidden words and other pictures")
+        found = probed(run, recipe, corpus, parts.model, parts.tokenizer, parts.pictures, parts.progress)
+        write_json(run.folder / PROBE, found)
+    seconds = time.monotonic() - began
+    write_page(run, recipe, corpus, seconds)
     run.finish("reported", seconds=seconds)
     Checkpoints(run.checkpoints).clear()
 
@@ -406,8 +401,9 @@ def _word_for_word(corpus: ParallelCorpus, directions: list[str], sources: list[
         places = [i for i, direction in enumerate(directions) if direction == side.name]
         said, meant = corpus.texts(side.source, side.rows), corpus.texts(side.target, side.rows)
         dictionary = learn_dictionary(said, meant, side.name)
-        for i, said in zip(places, word_for_word([sources[i] for i in places], dictionary, side.name), strict=True):
-            found[i] = said
+        told = word_for_word([sources[i] for i in places], dictionary, side.name)
+        for i, words in zip(places, told, strict=True):
+            found[i] = words
     return found
 
 
