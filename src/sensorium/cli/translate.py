@@ -58,7 +58,9 @@ def translate(
         if out is not None:
             page = stack.enter_context(stack.enter_context(written_beside(out)).open("w", encoding="utf-8"))
         kept: list[str] = []
-        for said in job.translate_batches(translator, batches, *tags, picture, beam):
+        for said in job.translate_batches(
+            translator, batches, *tags, picture, beam, file or ("text" if texts else "stdin")
+        ):
             kept += said if as_json else []
             for line in said:
                 if page is not None:

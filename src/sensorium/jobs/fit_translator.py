@@ -20,7 +20,7 @@ from sensorium.data.parallel_corpus import ParallelCorpus, open_corpus
 from sensorium.data.sources import open_source
 from sensorium.errors import DataError, RecipeError, RunError
 from sensorium.evaluation.translation_baselines import copies, learn_dictionary, word_for_word
-from sensorium.evaluation.translation_table import TranslationMeasured, translation_metrics
+from sensorium.evaluation.translation_table import TranslationMeasured, primary_of, translation_metrics
 from sensorium.jobs.begun import begun
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.surroundings import environment
@@ -28,12 +28,13 @@ from sensorium.jobs.translation_page import PROBE, write_page
 from sensorium.jobs.translation_pairs import Pairs, learnable
 from sensorium.jobs.translation_pictures import PictureReader, picture_features
 from sensorium.jobs.translation_probe import probed
+from sensorium.metrics.generation import chrf_statistic
 from sensorium.metrics.translation import bleu
 from sensorium.models.tokenizer_training import train_tokenizer
 from sensorium.models.translator import Translator, TranslatorConfig
 from sensorium.recipe import Recipe, ScratchRecipe, TranslationRecipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
-from sensorium.tasks.translate import END, PAD, Pictures, Translate, special_tokens, tag, translate_texts
+from sensorium.tasks.translate import END, PAD, Pictures, Translate, encode, special_tokens, tag, translate_texts
 from sensorium.training.averaging import Averaged
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
 from sensorium.training.checkpoint import Checkpoints
@@ -105,6 +106,15 @@ class OpenedTranslator:
     directions: list[str]
     reader: PictureReader
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the longest text that the model reads whole."""
+        return int(self.model.config.window) - 2
+
+    def tokens(self, texts: list[str]) -> list[int]:
+        """How many tokens each text takes."""
+        return [len(ids) for ids in encode(self.tokenizer, texts)]
+
     def translate(
         self,
         texts: list[str],
@@ -119,12 +129,19 @@ class OpenedTranslator:
             beam: hypotheses that are followed; the recipe's by default, 1 is greedy.
 
         Raises:
-            DataError: the direction was not learnt, or a text is longer than a sentence can be.
+            DataError: the direction was not learnt, or a text takes more than ``most_tokens``.
             MediaError: a picture cannot be read.
         """
         if f"{source}-{target}" not in self.directions:
             known = ", ".join(self.directions[:20])
             raise DataError(f"{source} into {target} was not learnt", mend=f"directions: {known}")
+        for i, count in enumerate(self.tokens(texts)):
+            if count > self.most_tokens:
+                raise DataError(
+                    f"takes {count:,} tokens, and the model reads {self.most_tokens:,}",
+                    where=f"text {i + 1}",
+                    mend="part it into sentences",
+                )
         shown = None
         if pictures is not None and self.model.config.picture_width:
             shown = self.reader(pictures)
@@ -287,6 +304,7 @@ def _build(run: Run, recipe: Recipe, corpus: ParallelCorpus, progress: Any) -> P
         tags={language: tokenizer.convert_tokens_to_ids(tag(language)) for language in corpus.languages},
         pairs=[list(pair) for pair in corpus.directions],
         picture_width=0 if pictures is None else pictures[0].shape[-1],
+        feature_dropout=recipe.model.feature_dropout,
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
     )
@@ -310,7 +328,10 @@ def _announce(parts: Parts, pairs: Pairs, choice: Choice) -> None:
 
 
 def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
-    """Train the model; the average weights with the best BLEU on validation sentences, greedily, stay in it."""
+    """Train the model; the average weights that translate validation sentences best, greedily, stay in it.
+
+    By BLEU, or by chrF where references are phrases.
+    """
     run, recipe, progress = parts.run, parts.recipe, parts.progress
     training, tokenizer = recipe.training, parts.tokenizer
     shape = None if parts.pictures is None else tuple(parts.pictures[0].shape[1:])
@@ -321,16 +342,16 @@ def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
     if training.precision == "bf16":
         parts.model.to(torch.bfloat16)
     whole = Averaged(parts.model, parts.asked.average)
-    validated = None
+    validated, name = None, "bleu"
     if len(parts.corpus.splits.validation):
         _, rows, targets, sources, references = parts.cases("validation", recipe.evaluation.validation_rows)
 
         def validated() -> dict[str, float]:
             with whole.averaged():
                 said = parts.translated(rows, sources, targets, 1, "validating")
-            return {"bleu": bleu(said, references)}
+            return {"bleu": bleu(said, references), "chrf": chrf_statistic(said, references).value}
 
-    name, higher = task.measure
+        name = primary_of(references)
     history = train(
         whole,
         task,
@@ -343,7 +364,7 @@ def _train(parts: Parts, pairs: Pairs, accelerator: Accelerator) -> History:
             recipe.tracking, run.logs, step, run.folder.name, recipe.model_dump(mode="json")
         ),
         progress=progress,
-        metric=Metric(name, higher),
+        metric=Metric(name, higher_is_better=True),
         updated=whole.update,
         say=progress,
     )

@@ -22,6 +22,11 @@ class Translates(Protocol):
     recipe: Recipe
     directions: list[str]
 
+    @property
+    def most_tokens(self) -> int: ...
+
+    def tokens(self, texts: list[str]) -> list[int]: ...
+
     def translate(
         self,
         texts: list[str],
@@ -59,20 +64,31 @@ def translate_batches(
     target: str,
     picture: Path | bytes | None = None,
     beam: int | None = None,
+    name: str = "text",
 ) -> Iterator[list[str]]:
     """Translations of each batch, one line a text; white space alone stays an empty line.
 
     Args:
         source, target: as ``tasks.translation_directions.chosen_direction`` gives them.
-        picture: shown with every text.
+        picture: shown with every text. name: what the batches come from, for messages.
 
     Raises:
-        DataError: the run sees no pictures. MediaError: the picture cannot be read.
+        DataError: the run sees no pictures, or a text is longer than the model reads; those of earlier batches were given.
+        MediaError: the picture cannot be read.
     """
     if picture is not None and not sees_pictures(translator):
         raise DataError("this run sees no pictures", where="--image", mend="leave it out")
+    before = 0
     for texts in batches:
         spoken = [i for i, text in enumerate(texts) if text.strip()]
+        for i, count in zip(spoken, translator.tokens([texts[i].strip() for i in spoken]), strict=True):
+            if count > translator.most_tokens:
+                raise DataError(
+                    f"line {before + i + 1} takes {count:,} tokens, and the model reads {translator.most_tokens:,}",
+                    where=name,
+                    mend="part it into sentences",
+                )
+        before += len(texts)
         found = [""] * len(texts)
         if spoken:
             shown: list[Path | bytes | None] | None = None if picture is None else [picture] * len(spoken)
