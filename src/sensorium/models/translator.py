@@ -43,11 +43,13 @@ class TranslatorConfig(PreTrainedConfig):
         tags: dict[str, int] | None = None,
         pairs: list[list[str]] | None = None,
         picture_width: int = 0,
+        feature_dropout: float = 0.0,
         **rest: Any,
     ) -> None:
         self.vocab_size, self.width, self.layers, self.heads = vocab_size, width, layers, heads
         self.feed_forward, self.dropout, self.window = feed_forward, dropout, window
         self.tags, self.pairs, self.picture_width = tags or {}, pairs or [], picture_width
+        self.feature_dropout = feature_dropout
         super().__init__(**rest)
 
 
@@ -101,7 +103,7 @@ class Translator(PreTrainedModel):
         self.encoder_norm = nn.LayerNorm(width)
         self.decoder = nn.ModuleList(_DecoderLayer(config) for _ in range(config.layers))
         self.decoder_norm = nn.LayerNorm(width)
-        self.dropout = FastDropout(config.dropout)
+        self.dropout, self.feature_dropout = FastDropout(config.dropout), FastDropout(config.feature_dropout)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -167,7 +169,7 @@ class Translator(PreTrainedModel):
         hidden = self._embed(source)
         if self.picture is not None and picture is not None:
             features, there = picture
-            hidden = torch.cat([self.picture(features.to(hidden.dtype)), hidden], 1)
+            hidden = torch.cat([self.picture(self.feature_dropout(features.to(hidden.dtype))), hidden], 1)
             present = torch.cat([there[:, None].expand(-1, features.shape[1]), present], 1)
         hidden, bias = self.dropout(hidden), _bias(present[:, None, None, :], hidden.dtype)
         for layer in self.encoder:

@@ -86,7 +86,6 @@ class Translate:
     shape: tuple[int, int] | None = None
 
     name = "translate"
-    measure = ("bleu", True)
 
     def collate(self, pairs: list[Pair]) -> TranslationBatch:
         """One batch."""

@@ -1,0 +1,115 @@
+"""``fit`` of a translator made from nothing: it learns, its files are whole, and no kill leaves a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import sacrebleu
+
+from sensorium.errors import DataError, RunError
+from sensorium.evaluation.schema import validated
+from sensorium.jobs.fit_translator import open_translator
+from sensorium.run import Run, sha256_file
+from tests.end_to_end.commands import call, done
+from tests.end_to_end.toy_language import write_recipe
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learnt the toy."""
+    folder = tmp_path_factory.mktemp("toy")
+    done("fit", write_recipe(folder, "run", epochs=8, learning_rate=1e-2))
+    return folder / "run"
+
+
+def test_it_learns_and_says_so(taught: Path) -> None:
+    metrics = Run(taught).metrics
+    validated(metrics)
+    assert metrics["after"]["bleu"]["value"] > 60 > 5 > metrics["before"]["bleu"]["value"]
+    assert set(metrics["by"]["direction"]) == {"en-de", "de-en"}
+    assert {"copy", "word for word"} <= set(metrics["baselines"])
+    rows = pq.read_table(taught / "predictions.parquet").to_pydict()
+    corpus = sacrebleu.corpus_bleu(rows["after"], [rows["target"]]).score
+    assert metrics["after"]["bleu"]["value"] == pytest.approx(corpus, abs=1e-6)
+    assert "over minutes" in (taught / "report.html").read_text()
+
+
+def test_the_same_command_again_does_nothing(taught: Path) -> None:
+    before = (taught / "metrics.json").stat().st_mtime_ns
+    done("fit", taught.parent / "run.yaml")
+    assert (taught / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_opened_it_translates_both_ways_in_order(taught: Path) -> None:
+    opened = open_translator(taught)
+    assert opened.directions == ["en-de", "de-en"] and sorted(opened.languages) == ["de", "en"]
+    texts = ["one two three four five", "nine", "ten ten two one"]
+    said = opened.translate(texts, "en", "de")
+    assert said[0].startswith("eins zwei drei") and said[1:] != said[:-1]
+    assert opened.translate(texts[::-1], "en", "de") == said[::-1]
+    assert opened.translate(["eins zwei drei vier fünf"], "de", "en", beam=1)[0].startswith("one two three")
+    assert opened.translate([], "en", "de") == []
+    assert len(opened.translate(["", "</s> <2en>", "赤い"], "en", "de", beam=1)) == 3
+
+
+def test_unknown_directions_are_refused(taught: Path) -> None:
+    with pytest.raises(DataError, match="en into fr was not learnt; directions: en-de, de-en"):
+        open_translator(taught).translate(["one"], "en", "fr")
+
+
+def test_what_the_test_part_said_before_equals_predictions_made_anew(taught: Path) -> None:
+    rows = pq.read_table(taught / "predictions.parquet").to_pydict()
+    places = [i for i, direction in enumerate(rows["direction"]) if direction == "en-de"]
+    anew = open_translator(taught).translate([rows["source"][i] for i in places], "en", "de")
+    assert anew == [rows["after"][i] for i in places]
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        open_translator(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("translation.directions=[en-fr]", "direction en-fr names no language of the data"),
+        ("model.scratch.architecture=gpt2", "gpt2 from nothing does not translate"),
+        ("model.scratch.vocabulary=260", "a vocabulary of 260 has no room for 256 bytes and 5 special tokens"),
+        ("translation.directions=[en]", "'en' is no direction (given"),
+        ("translation.picture=photo", "there is no column photo"),
+        ("data.max_rows=1", "1 usable rows are too few for 3 parts"),
+    ],
+)
+def test_bad_input_is_one_line(change: str, line: str, tmp_path: Path) -> None:
+    said = call("fit", write_recipe(tmp_path, "run"), "--set", change)
+    assert said.code == 2 and line in said.line
+
+
+def command(path: Path) -> list[str]:
+    return [sys.executable, "-m", "sensorium.cli.main", "fit", str(path)]
+
+
+@pytest.mark.long
+def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
+    settings = {"epochs": 6, "checkpoint_every": 3}
+    subprocess.run(command(write_recipe(tmp_path, "whole", **settings)), check=True, capture_output=True)
+    killed = write_recipe(tmp_path, "killed", **settings)
+    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while len(list((tmp_path / "killed" / "checkpoints").glob("step-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not Run(tmp_path / "killed").done("reported")
+    subprocess.run(command(killed), check=True, capture_output=True)
+    one, other = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    assert sha256_file(one.model / "model.safetensors") == sha256_file(other.model / "model.safetensors")
+    assert one.metrics == other.metrics
+    assert one.read_json("history.json")["losses"] == other.read_json("history.json")["losses"]
