@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.data.collate import Batch, collate
 from sensorium.data.words import token_bytes
-from sensorium.jobs.pretraining_readers import Captions, Masked, Reader, Units
+from sensorium.jobs.pretraining_readers import Captions, Following, Masked, Reader, Units
 from sensorium.metrics.language import ranks_of_partners
 from sensorium.models.pretraining import MEDIA, PretrainingModel
 from sensorium.objectives.contrastive import similarities
@@ -90,6 +90,8 @@ def measured(model: PretrainingModel, held: HeldOut) -> Columns:
             found |= _foretold(model, held)
         elif name == "masked_lm":
             found |= _named(model, held)
+        elif name == "next_sentence":
+            found |= _followed(model, held)
         elif name == MEDIA:
             found |= _retrieved(model, held)
     return found
@@ -132,6 +134,34 @@ def _answered(model: PretrainingModel, name: str, batch: Batch) -> tuple[np.ndar
     logits = model({name: batch.to(model.device)})[name].float().cpu()
     lost = nn.functional.cross_entropy(logits, batch.answers, reduction="none")
     return lost.double().numpy(), (logits.argmax(-1) == batch.answers).double().numpy()
+
+
+def _followed(model: PretrainingModel, held: HeldOut) -> Columns:
+    """Pairs judged rightly; a causal model judges that of a true and a wrong second sentence the likelier one follows."""
+    reader = held.readers["next_sentence"]
+    assert isinstance(reader, Following)
+    found = held.sums(("next_right", "next"))
+    for start in range(0, len(reader), held.size):
+        places = range(start, min(start + held.size, len(reader)))
+        units = np.searchsorted(held.numbers, np.concatenate([reader.units(place) for place in places]))
+        if model.bidirectional:
+            batch = collate([reader[(0, place)] for place in places], held.pad_id).to(model.device)
+            says = model({"next_sentence": batch})["next_sentence"] > 0
+            right = (says == (batch.targets > 0)).cpu().double().numpy()
+        else:
+            true, wrong = (_mean_nats(model, reader, places, follows, held.pad_id) for follows in (True, False))
+            right = (true < wrong).astype(np.float64)
+        add(found, units, next_right=right, next=np.ones(len(right)))
+    return found
+
+
+def _mean_nats(model: PretrainingModel, reader: Following, places: range, follows: bool, pad_id: int) -> np.ndarray:
+    """(places,) nats of a token of the second sentence given the first, on average."""
+    batch = collate([reader.pair(place, follows) for place in places], pad_id)
+    lost, _ = _answered(model, "next_sentence", batch)
+    owners = batch.owners.numpy()
+    counts = np.bincount(owners, minlength=len(places)).clip(min=1)
+    return np.asarray(np.bincount(owners, lost, len(places)) / counts)
 
 
 def _retrieved(model: PretrainingModel, held: HeldOut) -> Columns:

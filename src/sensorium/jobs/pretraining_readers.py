@@ -15,6 +15,7 @@ from sensorium.data.infilling import infill
 from sensorium.data.masking import Vocabulary, hide
 from sensorium.data.mixing import Mixture
 from sensorium.data.packing import Window, packed
+from sensorium.data.sentence_pairs import SentencePairs, sentence_pairs
 from sensorium.data.sentences import encoded
 from sensorium.data.text_stream import ends
 from sensorium.jobs.prepare import fixed_choice
@@ -24,7 +25,7 @@ from sensorium.jobs.pretraining_table import BETWEEN, texts_of
 from sensorium.modalities import generator
 from sensorium.models.pretraining import MEDIA
 from sensorium.recipe import MaskingRecipe, PretrainingRecipe, Recipe
-from sensorium.tasks.pretrain import WITH_MEDIA, Item, captioned, filling, foretelling, naming
+from sensorium.tasks.pretrain import WITH_MEDIA, Item, captioned, filling, following, foretelling, naming
 
 
 class Reader(Protocol):
@@ -84,6 +85,41 @@ class Masked:
 
     def units(self, index: int) -> np.ndarray:
         return self.windows[index].documents
+
+
+@dataclass
+class Following:
+    """Pairs of sentences: half true ones to be judged, or on a causal model true ones to be foretold.
+
+    Attributes:
+        places: (n,) which of the pairs; begin, end: the tokens around a text.
+    """
+
+    pairs: SentencePairs
+    places: np.ndarray
+    causal: bool
+    begin: int
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, key: tuple[int, int]) -> Tokens:
+        epoch, place = key
+        return self.pair(place, bool(self.causal or (epoch + place) % 2 == 0), epoch)
+
+    def pair(self, place: int, follows: bool, epoch: int = 0) -> Tokens:
+        """The sentence at ``place`` with the one that follows, or with one of another document."""
+        index = int(self.places[place])
+        own = 2 * epoch + (index + self.pairs.seed) % 2  # an epoch in which the pair is true; in the next it is not
+        found = self.pairs[(own if follows else own + 1, index)]
+        closing = [] if self.causal else [self.end]  # a document goes on behind its second sentence
+        first, second = np.append(np.append(self.begin, found.first), closing), np.append(found.second, closing)
+        return following(first.astype(np.int64), second.astype(np.int64), found.follows, self.causal, place)
+
+    def units(self, index: int) -> np.ndarray:
+        own = int(self.places[index])
+        return np.array([self.pairs[((own + self.pairs.seed) % 2, own)].documents[0]])
 
 
 @dataclass
@@ -162,7 +198,7 @@ class Units:
         (epoch, unit), count, sequences = key, len(self), {}
         for name, reader in self.readers.items():
             place, after = (edge * len(reader) // count for edge in (unit, unit + 1))
-            if after > place:
+            if after > place:  # else it is another unit's turn
                 sequences[name] = reader[(epoch, place)]
         return Item(unit, sequences)
 
@@ -216,6 +252,10 @@ def text_readers(
         size = start.window if not start.causal else int((start.window - 3) / (1 + 2 * asked.masking.share))
         vocabulary = Vocabulary.of(start.tokenizer, asked.masking)
         readers["masked_lm"] = Masked(windows(size), vocabulary, asked.masking, start.causal, start.window, seed)
+    if "next_sentence" in asked.objectives:
+        pairs = sentence_pairs(tokens.corpus, start.window - 3, tokens.split, tokens.part, seed)
+        places = fixed_choice(np.arange(len(pairs)), most or len(pairs))
+        readers["next_sentence"] = Following(pairs, places, start.causal, *ends(start.tokenizer))
     return readers
 
 
