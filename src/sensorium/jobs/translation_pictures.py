@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sensorium.errors import MediaError, RecipeError
 from sensorium.jobs.cell_features import cell_encoder, cell_features
+from sensorium.modalities import image
 from sensorium.recipe import FusionRecipe, Recipe
 
 MOST_POSITIONS = 4  # of a picture beside the one that sums it up: quarters, or fewer where the recipe asks for fewer
@@ -71,12 +72,13 @@ def _asked(recipe: Recipe) -> str:
 
 
 def _bytes(picture: Path | bytes | None) -> dict[str, Any]:
-    """A cell as tables hold media."""
-    if isinstance(picture, Path):
-        try:
-            picture = picture.read_bytes()
-        except OSError as error:
-            raise MediaError(
-                f"cannot be read ({error.strerror})", where=str(picture), mend="give the path of a picture"
-            ) from None
-    return {"bytes": picture, "path": None}
+    """A cell as tables hold media. MediaError names the path."""
+    place = str(picture) if isinstance(picture, Path) else ""
+    try:
+        data = picture.read_bytes() if isinstance(picture, Path) else picture or b""
+        image.header(data)
+    except OSError as error:
+        raise MediaError(f"cannot be read ({error.strerror})", where=place, mend="give the path of a picture") from None
+    except MediaError as error:
+        raise MediaError(error.what, where=place, mend=error.mend) from None
+    return {"bytes": data, "path": None}

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from sensorium.errors import SensoriumError
-from sensorium.serving import chat, errors, replies, responses, transcriptions, vectors
+from sensorium.serving import chat, errors, replies, responses, transcriptions, translations, vectors
 from sensorium.serving.answering import Gone
 from sensorium.serving.door import Door
 from sensorium.serving.errors import ApiError, ErrorBody
@@ -24,7 +24,13 @@ from sensorium.serving.pages import add_pages
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, TooLong
 from sensorium.serving.responses_schemas import ResponseObject, ResponsesRequest
 from sensorium.serving.safe_json import parse
-from sensorium.serving.schemas import ChatRequest, ClassifyRequest, EmbeddingRequest, TranscriptionForm
+from sensorium.serving.schemas import (
+    ChatRequest,
+    ClassifyRequest,
+    EmbeddingRequest,
+    TranscriptionForm,
+    TranslateRequest,
+)
 from sensorium.serving.service import Parts, Service
 from sensorium.serving.settings import Settings
 from sensorium.serving.single_file import SingleFile
@@ -123,6 +129,10 @@ def _add_routes(app: FastAPI, service: Service, gate: Gate) -> None:
     @app.post("/v1/classify", summary="Classes or numbers of rows", response_model_exclude_none=True)
     async def classify(body: ClassifyRequest, request: Request) -> replies.Classifications:
         return await vectors.classify(body, request, service)
+
+    @app.post("/v1/translate", summary="Texts into another language")
+    async def translate(body: TranslateRequest, request: Request) -> replies.Translations:
+        return await translations.translate_texts(body, request, service)
 
 
 def _streams(name: str) -> Any:

@@ -45,6 +45,18 @@ class Classify(Protocol):
     def __call__(self, rows: list[dict[str, Any]]) -> list[Labelled]: ...
 
 
+class TranslateTexts(Protocol):
+    """Translates texts, with a picture's bytes or None. ``directions``: as "en-de"; ``tokens`` counts those of each text."""
+
+    directions: list[str]
+    sees_pictures: bool
+    most_tokens: int
+
+    def tokens(self, texts: list[str]) -> list[int]: ...
+
+    def __call__(self, texts: list[str], source: str, target: str, picture: bytes | None) -> list[str]: ...
+
+
 Embed = Callable[[list[Message]], tuple[np.ndarray, int]]  # conversations of one turn -> (n, width) float32, tokens
 Transcribe = Callable[[bytes, str | None, str | None], Spoken]  # a sound's bytes, language, prompt
 
@@ -54,7 +66,7 @@ class Parts:
     """What can be asked; None: this run does not answer that.
 
     Attributes:
-        engine: answers conversations. embed, classify, transcribe: block, so they run in threads, one call at a time.
+        engine: answers conversations. embed, classify, transcribe, translate: block, so they run in threads, one call at a time.
         transcribe_names: names of the model that transcribes.
     """
 
@@ -63,6 +75,7 @@ class Parts:
     classify: Classify | None = None
     transcribe: Transcribe | None = None
     transcribe_names: tuple[str, ...] = ("whisper-1",)
+    translate: TranslateTexts | None = None
 
 
 @dataclass
@@ -79,7 +92,8 @@ class Service:
     @property
     def engine(self) -> Engine:
         if self.parts.engine is None:
-            raise invalid("this run does not converse; ask /v1/classify", "model", "unsupported_model")
+            other = "/v1/classify" if self.parts.translate is None else "/v1/translate"
+            raise invalid(f"this run does not converse; ask {other}", "model", "unsupported_model")
         return self.parts.engine
 
     def check_model(self, name: str, names: tuple[str, ...] | None = None) -> None:

@@ -1,0 +1,31 @@
+"""A run that translates, as the functions that serving asks for."""
+
+from __future__ import annotations
+
+from sensorium.jobs.fit_translator import OpenedTranslator
+from sensorium.jobs.translate import sees_pictures, translate_batches
+from sensorium.serving.service import Parts
+
+
+class ServedTranslator:
+    """Texts to translations; see ``serving.service.TranslateTexts``."""
+
+    def __init__(self, opened: OpenedTranslator) -> None:
+        self.opened = opened
+        self.directions = opened.directions
+        self.sees_pictures = sees_pictures(opened)
+        self.most_tokens = opened.most_tokens
+
+    def tokens(self, texts: list[str]) -> list[int]:
+        """How many tokens each text takes."""
+        return self.opened.tokens(texts)
+
+    def __call__(self, texts: list[str], source: str, target: str, picture: bytes | None) -> list[str]:
+        """Translations in their order."""
+        (said,) = translate_batches(self.opened, [texts], source, target, picture)
+        return said
+
+
+def make_translation_parts(opened: OpenedTranslator) -> Parts:
+    """All that a translator's run can answer."""
+    return Parts(translate=ServedTranslator(opened))
