@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from sensorium.serving.api import make_app
 from sensorium.serving.service import Parts
 from sensorium.serving.settings import Settings
+from sensorium.serving.translating import TranslatingEngine
 from tests.serving.fake import FakeTranslate, app_of, data_url, png
 
 
@@ -69,3 +70,46 @@ def test_a_run_that_does_not_translate_or_sees_nothing() -> None:
     body = {"model": "tiny", "input": "a", "to": "de", "image": data_url(png())}
     assert client.post("/v1/translate", json=body).json()["error"]["param"] == "image"
     assert client.post("/v1/translate", json={**body, "model": "other"}).status_code == 404
+
+
+# -- chat ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chat() -> Any:
+    translator = FakeTranslate()
+    parts = Parts(engine=TranslatingEngine(translator), translate=translator)
+    client = TestClient(make_app(parts, Settings(name="tiny", hosts=("testserver",))), raise_server_exceptions=False)
+
+    def ask(content: Any, system: str | None = "en-de", **more: Any) -> Any:
+        told = [] if system is None else [{"role": "system", "content": system}]
+        messages = [*told, {"role": "user", "content": content}]
+        return client.post("/v1/chat/completions", json={"model": "tiny", "messages": messages, **more})
+
+    return ask
+
+
+def test_chat_translates_the_last_turn(chat: Any) -> None:
+    found = chat("red dog").json()
+    assert found["choices"][0]["message"]["content"] == "de: god der" and found["usage"]["prompt_tokens"] == 2
+    assert chat("red", system="FR").json()["choices"][0]["message"]["content"] == "fr: der"
+    parts = [{"type": "text", "text": "red"}, {"type": "image_url", "image_url": {"url": data_url(png(8, 8))}}]
+    assert chat(parts).json()["choices"][0]["message"]["content"] == "de: der (8 px)"
+    streamed = chat("red", stream=True).text
+    assert "de: der" in streamed and streamed.rstrip().endswith("data: [DONE]")
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "told"),
+    [
+        ("red", {"system": "xx"}, "does not translate into xx; known: de, fr, en"),
+        ("red", {"system": None}, "the direction is not clear"),
+        (" ", {}, "nothing to translate"),
+        ("b " * 51, {}, "51 tokens"),
+        ("red", {"logprobs": True}, "no log-probabilities"),
+        ("red", {"response_format": {"type": "json_object"}}, "no other form"),
+    ],
+)
+def test_chat_refuses(chat: Any, content: str, more: dict[str, Any], told: str) -> None:
+    reply = chat(content, **more)
+    assert reply.status_code == 400 and told in reply.json()["error"]["message"], reply.json()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 from sensorium.jobs.fit_translator import OpenedTranslator
 from sensorium.jobs.translate import sees_pictures, translate_batches
 from sensorium.serving.service import Parts
+from sensorium.serving.translating import TranslatingEngine
 
 
 class ServedTranslator:
     """Texts to translations; see ``serving.service.TranslateTexts``."""
 
     def __init__(self, opened: OpenedTranslator) -> None:
+        self._one = threading.Lock()  # chats and texts come from threads of their own
         self.opened = opened
         self.directions = opened.directions
         self.sees_pictures = sees_pictures(opened)
@@ -22,10 +26,12 @@ class ServedTranslator:
 
     def __call__(self, texts: list[str], source: str, target: str, picture: bytes | None) -> list[str]:
         """Translations in their order."""
-        (said,) = translate_batches(self.opened, [texts], source, target, picture)
+        with self._one:
+            (said,) = translate_batches(self.opened, [texts], source, target, picture)
         return said
 
 
 def make_translation_parts(opened: OpenedTranslator) -> Parts:
     """All that a translator's run can answer."""
-    return Parts(translate=ServedTranslator(opened))
+    translator = ServedTranslator(opened)
+    return Parts(engine=TranslatingEngine(translator), translate=translator)
