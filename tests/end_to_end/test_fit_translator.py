@@ -12,13 +12,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import sacrebleu
+import yaml
 
 from sensorium.errors import DataError, RunError
 from sensorium.evaluation.schema import validated
 from sensorium.jobs.fit_translator import open_translator
 from sensorium.run import Run, sha256_file
-from tests.end_to_end.commands import call, done
-from tests.end_to_end.toy_language import write_recipe
+from tests.end_to_end.commands import call, done, sets, tiny
+from tests.end_to_end.toy_language import write_files, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,26 @@ def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(tmp_path: Path) ->
     assert sha256_file(one.model / "model.safetensors") == sha256_file(other.model / "model.safetensors")
     assert one.metrics == other.metrics
     assert one.read_json("history.json")["losses"] == other.read_json("history.json")["losses"]
+
+
+def test_a_pretrained_gpt_learns_directions_by_a_tag(parts: dict[str, Path], tmp_path: Path) -> None:
+    recipe = tmp_path / "gpt.yaml"
+    raw = {
+        "task": "generate",
+        "data": {"source": write_files(tmp_path, 60), "format": "parallel"},
+        "translation": {"directions": ["en-de", "de-en"]},
+        "output": str(tmp_path / "gpt"),
+    }
+    recipe.write_text(yaml.safe_dump(raw))
+    settings = tiny(parts, training__max_steps=3, model__adapt__layers=2, model__fusion__from_layer=0)
+    done("fit", recipe, *sets(settings))
+    rows = pq.read_table(tmp_path / "gpt" / "predictions.parquet").to_pydict()
+    assert len(rows["row"]) == 48  # 24 test pairs, both ways
+    assert set(Run(tmp_path / "gpt").metrics["by"]["direction"]) == {"en-de", "de-en"}
+    opened = open_translator(tmp_path / "gpt")
+    assert sorted(opened.directions) == ["de-en", "en-de"]
+    said = opened.translate(["one two", "three"], "en", "de")
+    assert len(said) == 2 and opened.translate(["three", "one two"], "en", "de") == said[::-1]
+    with pytest.raises(DataError, match="en into fr was not learnt"):
+        opened.translate(["one"], "en", "fr")
+    assert opened.tokens(["one two"])[0] < opened.most_tokens

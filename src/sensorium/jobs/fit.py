@@ -129,6 +129,9 @@ def _work(run: Run, recipe: Recipe, accelerator: Accelerator, progress: Any) -> 
         prepared = prepare(recipe, progress)
     give_back()
     recipe = described(recipe, prepared.schema)
+    if recipe.translation is not None:
+        asked = recipe.translation.model_copy(update={"directions": prepared.source.places.names})
+        recipe = recipe.model_copy(update={"translation": asked})
     if main:
         announce_data(prepared, run, progress)
     with accelerator.main_process_first():

@@ -22,6 +22,7 @@ from sensorium.errors import DataError, RecipeError, RunError
 from sensorium.evaluation.translation_baselines import copies, learn_dictionary, word_for_word
 from sensorium.evaluation.translation_table import TranslationMeasured, primary_of, translation_metrics
 from sensorium.jobs.begun import begun
+from sensorium.jobs.gpt_translator import GptTranslator, open_gpt_translator
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.translation_page import PROBE, write_page
@@ -159,12 +160,14 @@ class OpenedTranslator:
         )
 
 
-def open_translator(run_folder: Path) -> OpenedTranslator:
+def open_translator(run_folder: Path) -> OpenedTranslator | GptTranslator:
     """The translator of a finished run. RunError where there is none."""
     run = Run.read(run_folder)
     recipe = run.resolved()
     if recipe is None or not run.done("trained"):
         raise RunError("the run is not finished", where=str(run_folder), mend="run its fit again; it goes on")
+    if recipe.model.scratch is None:
+        return open_gpt_translator(run, (recipe.translation or TranslationRecipe()).directions)
     model = Translator.open(run.model)
     tokenizer = _open_tokenizer(run.model)
     directions = ["-".join(pair) for pair in model.config.pairs]
