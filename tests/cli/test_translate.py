@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -175,3 +176,27 @@ def test_probing(fitted: Path, sensorium: Callable[..., Any], monkeypatch: pytes
     shown = sensorium("evaluate", str(fitted), "--probe")
     assert "right - none" in shown.out and "With everything hidden, the right picture is" in shown.out
     assert "exclude each other" in sensorium("evaluate", str(fitted), "--probe", "--data", "x.csv").line
+
+
+def test_served_it_says_the_same(fitted: Path, sensorium: Callable[..., Any]) -> None:
+    from starlette.testclient import TestClient
+
+    from sensorium.jobs.fit_translator import open_translator
+    from sensorium.jobs.serving_translator import make_translation_parts
+    from sensorium.serving.api import make_app
+    from sensorium.serving.engine import EngineSettings
+    from sensorium.serving.settings import Settings
+
+    parts = make_translation_parts(open_translator(fitted), EngineSettings())
+    client = TestClient(make_app(parts, Settings(name="things", hosts=("testserver",))))
+    data = base64.b64encode((fitted.parent / "seen.png").read_bytes()).decode()
+    body = {"model": "things", "input": ["a red house", ""], "to": "de", "image": f"data:image/png;base64,{data}"}
+    found = client.post("/v1/translate", json=body).json()
+    seen = str(fitted.parent / "seen.png")
+    told = json.loads(
+        sensorium("translate", str(fitted), "--to", "de", "a red house", "", "--image", seen, "--json").out
+    )
+    assert [one["text"] for one in found["data"]] == told["translations"]
+    chat = {"model": "things", "messages": [{"role": "system", "content": "de"}, {"role": "user", "content": "a hat"}]}
+    said = client.post("/v1/chat/completions", json=chat).json()["choices"][0]["message"]["content"]
+    assert said == sensorium("translate", str(fitted), "--to", "de", "a hat").out.strip("\n")

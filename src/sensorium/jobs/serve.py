@@ -86,18 +86,18 @@ def serve(run: str | Path, options: ServeOptions) -> None:
 
 def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
     """All that a run can answer, and how long a sound may be in s."""
-    recipe = Run.read(run).resolved()
-    if recipe is not None and recipe.translation is not None and recipe.model.scratch is not None:
-        from sensorium.jobs.fit_translator import open_translator
-        from sensorium.jobs.serving_translator import make_translation_parts
-        from sensorium.serving.settings import MediaLimits
-
-        return make_translation_parts(open_translator(Path(run))), MediaLimits().seconds
     from sensorium.jobs.opened import load
     from sensorium.jobs.serving_parts import make_parts
+    from sensorium.serving.settings import MediaLimits
 
-    model = load(run)
-    return make_parts(model, settings), model.processor.settings.max_seconds
+    recipe = Run.read(run).resolved()
+    if recipe is None or recipe.translation is None:
+        model = load(run)
+        return make_parts(model, settings), model.processor.settings.max_seconds
+    from sensorium.jobs.fit_translator import open_translator
+    from sensorium.jobs.serving_translator import make_translation_parts
+
+    return make_translation_parts(open_translator(Path(run)), settings), MediaLimits().seconds
 
 
 def new_key(name: str, path: str | Path) -> str:

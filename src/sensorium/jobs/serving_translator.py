@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
-from sensorium.jobs.fit_translator import OpenedTranslator
-from sensorium.jobs.translate import sees_pictures, translate_batches
+from sensorium.jobs.gpt_translator import GptTranslator
+from sensorium.jobs.serving_parts import make_parts
+from sensorium.jobs.translate import Translates, sees_pictures, translate_batches
+from sensorium.serving.engine import EngineSettings
 from sensorium.serving.service import Parts
 from sensorium.serving.translating import TranslatingEngine
 
@@ -13,7 +16,7 @@ from sensorium.serving.translating import TranslatingEngine
 class ServedTranslator:
     """Texts to translations; see ``serving.service.TranslateTexts``."""
 
-    def __init__(self, opened: OpenedTranslator) -> None:
+    def __init__(self, opened: Translates) -> None:
         self._one = threading.Lock()  # chats and texts come from threads of their own
         self.opened = opened
         self.directions = opened.directions
@@ -31,7 +34,9 @@ class ServedTranslator:
         return said
 
 
-def make_translation_parts(opened: OpenedTranslator) -> Parts:
-    """All that a translator's run can answer."""
+def make_translation_parts(opened: Translates, settings: EngineSettings) -> Parts:
+    """All that a translator's run can answer: translations, and chat, in which a tuned GPT has words of its own."""
     translator = ServedTranslator(opened)
+    if isinstance(opened, GptTranslator):
+        return replace(make_parts(opened.model, settings), translate=translator)
     return Parts(engine=TranslatingEngine(translator), translate=translator)

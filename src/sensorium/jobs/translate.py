@@ -19,8 +19,11 @@ LONGEST = 100_000  # bytes of a line: what is longer is no sentence
 class Translates(Protocol):
     """What an opened run must do; ``jobs.fit_translator.OpenedTranslator`` is one."""
 
-    recipe: Recipe
-    directions: list[str]
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def directions(self) -> list[str]: ...
 
     @property
     def most_tokens(self) -> int: ...

@@ -41,12 +41,21 @@ def probe_run(run_folder: str | Path, progress: Any = None) -> dict[str, Any]:
             where=str(run_folder),
             mend="give one whose recipe has translation.picture",
         )
+    if recipe.model.scratch is None:
+        raise RunError(
+            "a tuned GPT cannot be probed yet", where=str(run_folder), mend="probe an encoder–decoder: model.scratch"
+        )
     if not run.done("reported"):
         raise RunError("the run is not finished", where=str(run_folder), mend="run its fit again; it goes on")
     if not (run.folder / PROBE).exists():
-        from sensorium.jobs.fit_translator import open_translator
+        from sensorium.jobs.fit_translator import OpenedTranslator, open_translator
 
         opened = open_translator(run.folder)
+        assert isinstance(opened, OpenedTranslator)  # one with model.scratch
+        if not isinstance(opened, OpenedTranslator):
+            raise RunError(
+                "a tuned GPT cannot be probed yet", where=str(run_folder), mend="give a run that has model.scratch"
+            )
         source = open_source(recipe.data, assets.cache_root() / "tables")
         corpus = open_corpus(source, recipe.data, recipe.translation.directions, recipe.translation.picture)
         cells = source.table.column(recipe.translation.picture).to_pylist()
