@@ -155,7 +155,7 @@ def recipe_of(root: Path, steps: int, precision: str) -> Any:
     return Recipe.parse(
         {
             "task": "pretrain",
-            "data": {"source": str(root / "text.txt"), "split": {"validation": 0.0, "test": 0.002}},
+            "data": {"source": str(root / "text.txt"), "split": {"validation": 0.0, "test": 0.01}},
             "model": {"scratch": MODEL},
             "pretraining": {"objectives": {"causal_lm": 1.0}},
             "training": {
