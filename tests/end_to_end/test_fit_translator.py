@@ -129,7 +129,11 @@ def test_a_pretrained_gpt_learns_directions_by_a_tag(parts: dict[str, Path], tmp
     done("fit", recipe, *sets(settings))
     rows = pq.read_table(tmp_path / "gpt" / "predictions.parquet").to_pydict()
     assert len(rows["row"]) == 48  # 24 test pairs, both ways
-    assert set(Run(tmp_path / "gpt").metrics["by"]["direction"]) == {"en-de", "de-en"}
+    metrics = Run(tmp_path / "gpt").metrics
+    validated(metrics)
+    assert set(metrics["by"]["direction"]) == {"en-de", "de-en"} and metrics["baselines"]["word for word"]["bleu"]
+    assert rows["source"][0] in (tmp_path / f"test.{rows['direction'][0][:2]}").read_text()
+    assert (tmp_path / "gpt" / "report.html").stat().st_size > 1000
     opened = open_translator(tmp_path / "gpt")
     assert sorted(opened.directions) == ["de-en", "en-de"]
     said = opened.translate(["one two", "three"], "en", "de")

@@ -22,6 +22,11 @@ def asked_in(source: str, target: str, text: str) -> str:
     return f"{source}-{target}: {text}"
 
 
+def source_of(direction: str, asked: str) -> str:
+    """The text of what ``asked_in`` gave."""
+    return asked.removeprefix(f"{direction}: ")
+
+
 def directed(source: Source, data: DataRecipe, asked: TranslationRecipe, cache: Path) -> Source:
     """``source``'s pairs in every direction that is asked for, converted once into ``cache``.
 

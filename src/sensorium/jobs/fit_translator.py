@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
@@ -19,12 +17,12 @@ from sensorium import assets
 from sensorium.data.parallel_corpus import ParallelCorpus, open_corpus
 from sensorium.data.sources import open_source
 from sensorium.errors import DataError, RecipeError, RunError
-from sensorium.evaluation.translation_baselines import copies, learn_dictionary, word_for_word
 from sensorium.evaluation.translation_table import TranslationMeasured, primary_of, translation_metrics
 from sensorium.jobs.begun import begun
 from sensorium.jobs.gpt_translator import GptTranslator, open_gpt_translator
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.surroundings import environment
+from sensorium.jobs.translation_measures import parquet, simple_methods, write_predictions
 from sensorium.jobs.translation_page import PROBE, write_page
 from sensorium.jobs.translation_pairs import Pairs, learnable
 from sensorium.jobs.translation_pictures import PictureReader, picture_features
@@ -388,7 +386,7 @@ def _measure(parts: Parts, test: Cases, when: str) -> list[str]:
         # what is untrained says nothing worth a search
         beam_size = parts.asked.beam if when == "after" else 1
         said = parts.translated(rows, sources, targets, beam_size, f"translating {when} training")
-        write_atomic(path, _parquet({"translation": said}))
+        write_atomic(path, parquet({"translation": said}))
         parts.run.finish(f"measured_{when}", rows=len(sources))
     return list(pq.read_table(path).column("translation").to_pylist())
 
@@ -399,15 +397,17 @@ def _finish(parts: Parts, test: Cases, before: list[str], after: list[str], bega
     directions, rows, _, sources, references = test
     systems = {"before": before, "after": after}
     if recipe.evaluation.baselines:
-        systems |= {"copy": copies(sources), "word for word": _word_for_word(corpus, directions, sources)}
+        sides = {side.name: side for side in corpus.sides(corpus.splits.train)}
+
+        def taught(direction: str) -> tuple[list[str], list[str]]:
+            side = sides[direction]
+            return corpus.texts(side.source, side.rows), corpus.texts(side.target, side.rows)
+
+        systems |= simple_methods(directions, sources, taught)
     cases = TranslationMeasured(directions, sources, references, systems, corpus.clusters(rows))
     metrics = translation_metrics(cases, seed=recipe.training.seed, n_resamples=recipe.evaluation.bootstrap)
     write_json(run.folder / "metrics.json", metrics)
-    columns = {"row": rows, "direction": directions, "source": sources, "target": references}
-    write_atomic(
-        run.folder / "predictions.parquet",
-        _parquet(columns | {name.replace(" ", "_"): said for name, said in systems.items()}),
-    )
+    write_predictions(run, rows, cases)
     if parts.pictures is not None and not (run.folder / PROBE).exists():
         run.log("test split read: probing with hidden words and other pictures")
         found = probed(run, recipe, corpus, parts.model, parts.tokenizer, parts.pictures, parts.progress)
@@ -416,22 +416,3 @@ def _finish(parts: Parts, test: Cases, before: list[str], after: list[str], bega
     write_page(run, recipe, corpus, seconds)
     run.finish("reported", seconds=seconds)
     Checkpoints(run.checkpoints).clear()
-
-
-def _word_for_word(corpus: ParallelCorpus, directions: list[str], sources: list[str]) -> list[str]:
-    """Each word by the likeliest one that training pairs hold."""
-    found = list(sources)
-    for side in corpus.sides(corpus.splits.train):
-        places = [i for i, direction in enumerate(directions) if direction == side.name]
-        said, meant = corpus.texts(side.source, side.rows), corpus.texts(side.target, side.rows)
-        dictionary = learn_dictionary(said, meant, side.name)
-        told = word_for_word([sources[i] for i in places], dictionary, side.name)
-        for i, words in zip(places, told, strict=True):
-            found[i] = words
-    return found
-
-
-def _parquet(columns: dict[str, Any]) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), sink)
-    return sink.getvalue()

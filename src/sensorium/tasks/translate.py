@@ -73,8 +73,9 @@ class TranslationBatch:
 
     def to(self, device: torch.device | str) -> TranslationBatch:
         """The batch with every tensor on ``device``."""
-        found: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in found.items() if isinstance(value, Tensor)})
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: dict[str, Any] = {name: t.to(device) for name, t in found.items() if isinstance(t, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
