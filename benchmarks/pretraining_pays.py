@@ -5,8 +5,9 @@
 For each seed the concepts of the emoji are parted: a fifth is tested on and seen by nobody before. Of the others a tenth is
 labelled, a quarter of these is chosen on and the rest tuned on. ``recipes/pretrain-emoji.yaml`` learns from all the others
 and the labelled ones, without labels. Then one recipe is tuned from two starts, on the same rows: from the pretrained
-language model and the picture encoder with its alignment; and from the same language model with random weights and the
-same picture encoder without it. Learning rates are chosen for each start on its validation rows.
+language model and (where it sees pictures) the picture encoder with its alignment; and from the same language model with
+random weights and the same picture encoder without it. Of several ``--rates`` the best on validation rows counts, for each
+start by itself.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.common import Results, arguments_of, clean_environment, interval, percent, table
-from benchmarks.runs import recipe_of, right, run_of
+from benchmarks.runs import recipe_of, run_of
+from benchmarks.runs import right as answered_right
 
 TARGETS = ("group", "subgroup")
-RATES = (5e-4, 2e-3)
+INPUTS: dict[str, tuple[dict[str, str], int]] = {  # what the tuned model sees, and for how many epochs it is tuned
+    "name": ({"name": "text"}, 20),
+    "picture and name": ({"picture": "image", "name": "text"}, 20),
+}
 LABELLED, CHOSEN_ON, TESTED = 0.1, 0.25, 0.2
 STARTS = ("pretrained", "tuned only")
 
@@ -107,7 +112,7 @@ def random_start(run: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
-def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: float) -> dict[str, Any]:
+def tune(args: argparse.Namespace, inputs: str, target: str, start: str, seed: int, rate: float) -> dict[str, Any]:
     """One tuning: accuracy on validation, and which test rows are right, with their concepts."""
     from sensorium.recipe import Recipe
 
@@ -120,7 +125,7 @@ def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: flo
             "task": "classify",
             "data": {
                 "source": str(source),
-                "inputs": {"picture": "image", "name": "text"},
+                "inputs": INPUTS[inputs][0],
                 "target": target,
                 "split": {"column": "part"},
             },
@@ -132,7 +137,7 @@ def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: flo
                 "feature_dropout": 0.3,
             },
             "training": {
-                "epochs": args.tuning_epochs,
+                "epochs": INPUTS[inputs][1],
                 "batch_size": 16,
                 "learning_rate": rate,
                 "weight_decay": 0.05,
@@ -142,7 +147,7 @@ def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: flo
                 "seed": seed,
             },
             "evaluation": {"bootstrap": 200, "baselines": False},
-            "output": str(args.runs / f"{start.replace(' ', '-')}-{target}-{seed}-{rate:g}"),
+            "output": str(args.runs / f"{inputs} {target} {start} {seed} {rate:g}".replace(" ", "-")),
         }
     )
     found = run_of(recipe)
@@ -150,56 +155,61 @@ def tune(args: argparse.Namespace, start: str, target: str, seed: int, rate: flo
     return {
         "validation": found["validation"],
         "accuracy": found["metrics"]["after"]["accuracy"]["value"],
-        "right": right(found["rows"]),
+        "right": answered_right(found["rows"]),
         "concepts": [str(labels[row]) for row in found["rows"]["row"]],
         "training_seconds": found["training_seconds"],
     }
 
 
-def chosen(results: Results, args: argparse.Namespace, start: str, target: str, seed: int) -> dict[str, Any]:
+def chosen(results: Results, inputs: str, target: str, start: str, seed: int) -> dict[str, Any]:
     """The tuning with the learning rate that is best on its validation rows; the lower one of equal ones."""
-    runs = [results[f"{start}/{target}/{seed}/{rate:g}"] for rate in RATES]
+    runs = [results[f"{inputs}/{target}/{start}/{seed}/{rate:g}"] for rate in results.settings["rates"]]
     return max(runs, key=lambda run: run["validation"])
 
 
 def measure(args: argparse.Namespace) -> None:
     from sensorium.evaluation.intervals import paired_bootstrap
 
-    settings = {"rates": list(RATES), "epochs": args.epochs, "tuning_epochs": args.tuning_epochs, "set": args.pretrain}
-    results = Results(args.results, "pretraining_pays", settings)
-    for target in args.targets:
+    results = Results(args.results, "pretraining_pays", {"rates": args.rates, "epochs": args.epochs})
+    jobs = [(inputs, target) for inputs in args.inputs for target in args.targets]
+    for inputs, target in jobs:
         for seed in args.seeds:
             for start in STARTS:
-                for rate in RATES:
-                    results.once(f"{start}/{target}/{seed}/{rate:g}", tune, args, start, target, seed, rate)
-    rows, gaps = [], []
-    for target in args.targets:
-        found = {start: [chosen(results, args, start, target, seed) for seed in args.seeds] for start in STARTS}
-        for start in STARTS:
-            rows.append([f"{target}, {start}", percent([run["accuracy"] for run in found[start]])])
-        labels = [f"{seed} {c}" for seed, run in zip(args.seeds, found["tuned only"]) for c in run["concepts"]]
-        flat = {start: np.concatenate([run["right"] for run in found[start]]) for start in STARTS}
-        for start in STARTS[:-1]:
-            gap = paired_bootstrap(flat["tuned only"], flat[start], n_resamples=10_000, clusters=labels)
-            each = ", ".join(
-                f"{100 * (a['accuracy'] - b['accuracy']):+.1f}" for a, b in zip(found[start], found["tuned only"])
-            )
-            shown = {"value": gap.value, "low": gap.low, "high": gap.high}
-            gaps.append([f"{target}, {start}", interval(shown), f"{gap.p:.4f}", each])
-    text = "# A tenth of the labels, with and without pretraining\n\n" + table(
-        ["accuracy on test, %", "mean ± sd"], rows
-    )
-    text += "\n" + table(["minus tuned only, points", "95 % interval", "p", "each seed"], gaps)
+                for rate in args.rates:
+                    key = f"{inputs}/{target}/{start}/{seed}/{rate:g}"
+                    results.once(key, tune, args, inputs, target, start, seed, rate)
+    rows = []
+    for inputs, target in jobs:
+        found = {start: [chosen(results, inputs, target, start, seed) for seed in args.seeds] for start in STARTS}
+        ours, theirs = found["pretrained"], found["tuned only"]
+        labels = [f"{seed} {concept}" for seed, run in zip(args.seeds, theirs) for concept in run["concepts"]]
+        right = [np.concatenate([run["right"] for run in runs]) for runs in (theirs, ours)]
+        gap = paired_bootstrap(*right, n_resamples=10_000, clusters=labels)
+        each = ", ".join(f"{100 * (a['accuracy'] - b['accuracy']):+.1f}" for a, b in zip(ours, theirs))
+        means = [percent([run["accuracy"] for run in runs]) for runs in (theirs, ours)]
+        shown = interval({"value": gap.value, "low": gap.low, "high": gap.high})
+        rows.append([f"{target} from {inputs}", *means, shown, f"{gap.p:.4f}", each])
+    head = [
+        "accuracy on test, %",
+        "tuned only",
+        "pretrained, then tuned",
+        "difference (95 % interval)",
+        "p",
+        "each seed",
+    ]
     seeds = ", ".join(map(str, args.seeds))
     results.write_table(
-        f"{text}\nSeeds {seeds}, of parts and training; concepts held out; paired bootstrap over concepts.\n"
+        f"# A tenth of the labels, with and without pretraining\n\n{table(head, rows)}\n"
+        f"Mean ± standard deviation over seeds {seeds}, of parts and training; concepts held out; paired bootstrap over "
+        "concepts.\n"
     )
 
 
 def main() -> None:
     parser = arguments_of(__doc__, "pretraining-pays")
-    parser.add_argument("--tuning-epochs", type=float, default=20)
-    parser.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS))
+    parser.add_argument("--inputs", type=lambda text: text.split(","), default=list(INPUTS))
+    parser.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS[:1]))
+    parser.add_argument("--rates", type=lambda text: [float(part) for part in text.split(",")], default=[1e-3])
     parser.set_defaults(pretrain={})
     clean_environment()
     measure(parser.parse_args())
