@@ -181,7 +181,7 @@ def test_probing(fitted: Path, sensorium: Callable[..., Any], monkeypatch: pytes
 def test_served_it_says_the_same(fitted: Path, sensorium: Callable[..., Any]) -> None:
     from starlette.testclient import TestClient
 
-    from sensorium.jobs.fit_translator import open_translator
+    from sensorium.jobs.opened_translator import open_translator
     from sensorium.jobs.serving_translator import make_translation_parts
     from sensorium.serving.api import make_app
     from sensorium.serving.engine import EngineSettings

@@ -16,7 +16,7 @@ import yaml
 
 from sensorium.errors import DataError, RunError
 from sensorium.evaluation.schema import validated
-from sensorium.jobs.fit_translator import open_translator
+from sensorium.jobs.opened_translator import open_translator
 from sensorium.run import Run, sha256_file
 from tests.end_to_end.commands import call, done, sets, tiny
 from tests.end_to_end.toy_language import write_files, write_recipe
@@ -99,9 +99,9 @@ def command(path: Path) -> list[str]:
 
 @pytest.mark.long
 def test_a_killed_run_goes_on_and_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
-    settings = {"epochs": 6, "checkpoint_every": 3}
-    subprocess.run(command(write_recipe(tmp_path, "whole", **settings)), check=True, capture_output=True)
-    killed = write_recipe(tmp_path, "killed", **settings)
+    settings = {"epochs": 3, "checkpoint_every": 3}
+    subprocess.run(command(write_recipe(tmp_path, "whole", 150, **settings)), check=True, capture_output=True)
+    killed = write_recipe(tmp_path, "killed", 150, **settings)
     process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while len(list((tmp_path / "killed" / "checkpoints").glob("step-*"))) < 2 and time.monotonic() < until:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-ENGLISH = "one two three four five six seven eight nine ten".split()
-GERMAN = "eins zwei drei vier fünf sechs sieben acht neun zehn".split()
+ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
 
 
 def write_files(folder: Path, pairs: int = 1200) -> list[str]:
@@ -21,12 +21,12 @@ def write_files(folder: Path, pairs: int = 1200) -> list[str]:
     return [str(folder / "*.en"), str(folder / "*.de")]
 
 
-def write_recipe(folder: Path, output: str, **training: object) -> Path:
+def write_recipe(folder: Path, output: str, pairs: int = 1200, **training: object) -> Path:
     """A recipe of a translator of the toy, both ways, in ``folder``."""
     asked = {"epochs": 2, "batch_size": 32, "learning_rate": 5e-3, "precision": "fp32", "patience": None}
     raw = {
         "task": "generate",
-        "data": {"source": write_files(folder), "format": "parallel"},
+        "data": {"source": write_files(folder, pairs), "format": "parallel"},
         "model": {
             "scratch": {
                 "architecture": "encoder_decoder", "width": 32, "layers": 1, "heads": 2, "feed_forward": 64,

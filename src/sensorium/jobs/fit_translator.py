@@ -16,16 +16,16 @@ from transformers import PreTrainedTokenizerFast
 from sensorium import assets
 from sensorium.data.parallel_corpus import ParallelCorpus, open_corpus
 from sensorium.data.sources import open_source
-from sensorium.errors import DataError, RecipeError, RunError
+from sensorium.errors import RecipeError
 from sensorium.evaluation.translation_table import TranslationMeasured, primary_of, translation_metrics
 from sensorium.jobs.begun import begun
-from sensorium.jobs.gpt_translator import GptTranslator, open_gpt_translator
+from sensorium.jobs.opened_translator import open_trained_tokenizer
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.translation_measures import parquet, simple_methods, write_predictions
 from sensorium.jobs.translation_page import PROBE, write_page
 from sensorium.jobs.translation_pairs import Pairs, learnable
-from sensorium.jobs.translation_pictures import PictureReader, picture_features
+from sensorium.jobs.translation_pictures import picture_features
 from sensorium.jobs.translation_probe import probed
 from sensorium.metrics.generation import chrf_statistic
 from sensorium.metrics.translation import bleu
@@ -33,7 +33,7 @@ from sensorium.models.tokenizer_training import train_tokenizer
 from sensorium.models.translator import Translator, TranslatorConfig
 from sensorium.recipe import Recipe, ScratchRecipe, TranslationRecipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
-from sensorium.tasks.translate import END, PAD, Pictures, Translate, encode, special_tokens, tag, translate_texts
+from sensorium.tasks.translate import END, PAD, Pictures, Translate, special_tokens, tag, translate_texts
 from sensorium.training.averaging import Averaged
 from sensorium.training.batches import BatchPlan, PlannedLoader, micro_batch_size
 from sensorium.training.checkpoint import Checkpoints
@@ -89,98 +89,6 @@ def _open(recipe: Recipe) -> ParallelCorpus:
     assert asked is not None
     source = open_source(recipe.data, assets.cache_root() / "tables")
     return open_corpus(source, recipe.data, asked.directions, asked.picture)
-
-
-# -- in use ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class OpenedTranslator:
-    """A finished run's translator. ``languages``: tags that it reads or writes; ``directions``: as "en-de"."""
-
-    model: Translator
-    tokenizer: PreTrainedTokenizerFast
-    recipe: Recipe
-    languages: list[str]
-    directions: list[str]
-    reader: PictureReader
-
-    @property
-    def most_tokens(self) -> int:
-        """Tokens of the longest text that the model reads whole."""
-        return int(self.model.config.window) - 2
-
-    def tokens(self, texts: list[str]) -> list[int]:
-        """How many tokens each text takes."""
-        return [len(ids) for ids in encode(self.tokenizer, texts)]
-
-    def translate(
-        self,
-        texts: list[str],
-        source: str,
-        target: str,
-        pictures: list[Path | bytes | None] | None = None,
-        beam: int | None = None,
-    ) -> list[str]:
-        """Translations, in order; a picture a text, or None.
-
-        Args:
-            beam: hypotheses that are followed; the recipe's by default, 1 is greedy.
-
-        Raises:
-            DataError: the direction was not learnt, or a text takes more than ``most_tokens``.
-            MediaError: a picture cannot be read.
-        """
-        if f"{source}-{target}" not in self.directions:
-            known = ", ".join(self.directions[:20])
-            raise DataError(f"{source} into {target} was not learnt", mend=f"directions: {known}")
-        for i, count in enumerate(self.tokens(texts)):
-            if count > self.most_tokens:
-                raise DataError(
-                    f"takes {count:,} tokens, and the model reads {self.most_tokens:,}",
-                    where=f"text {i + 1}",
-                    mend="part it into sentences",
-                )
-        shown = None
-        if pictures is not None and self.model.config.picture_width:
-            shown = self.reader(pictures)
-        asked = self.recipe.translation or TranslationRecipe()
-        return translate_texts(
-            self.model,
-            self.tokenizer,
-            texts,
-            [target] * len(texts),
-            shown,
-            beam_size=beam or asked.beam,
-            length_penalty=asked.length_penalty,
-            batch_size=self.recipe.evaluation.batch_size,
-            masked=asked.picture is not None,
-        )
-
-
-def open_translator(run_folder: Path) -> OpenedTranslator | GptTranslator:
-    """The translator of a finished run. RunError where there is none."""
-    run = Run.read(run_folder)
-    recipe = run.resolved()
-    if recipe is None or not run.done("trained"):
-        raise RunError("the run is not finished", where=str(run_folder), mend="run its fit again; it goes on")
-    if recipe.model.scratch is None:
-        return open_gpt_translator(run, (recipe.translation or TranslationRecipe()).directions)
-    model = Translator.open(run.model)
-    tokenizer = _open_tokenizer(run.model)
-    directions = ["-".join(pair) for pair in model.config.pairs]
-    languages = list(dict.fromkeys(tag_ for one in model.config.pairs for tag_ in one))
-    return OpenedTranslator(model, tokenizer, recipe, languages, directions, PictureReader(recipe))
-
-
-def _open_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    try:
-        return PreTrainedTokenizerFast.from_pretrained(folder)  # the automatic one would ask for the model's kind
-    except (OSError, ValueError) as error:
-        raise RunError("the tokenizer cannot be read", where=str(folder), mend="fit again with --fresh") from error
-
-
-# -- the work --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -288,7 +196,7 @@ def _build(run: Run, recipe: Recipe, corpus: ParallelCorpus, progress: Any) -> P
         kept.parent.mkdir(parents=True, exist_ok=True)
         with folder_beside(kept) as folder:
             trained.save_pretrained(folder)
-    tokenizer = _open_tokenizer(kept)
+    tokenizer = open_trained_tokenizer(kept)
     pictures = None
     if corpus.picture is not None:
         cells = corpus.table.table.column(corpus.picture).to_pylist()

@@ -94,7 +94,7 @@ def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
     if recipe is None or recipe.translation is None:
         model = load(run)
         return make_parts(model, settings), model.processor.settings.max_seconds
-    from sensorium.jobs.fit_translator import open_translator
+    from sensorium.jobs.opened_translator import open_translator
     from sensorium.jobs.serving_translator import make_translation_parts
 
     return make_translation_parts(open_translator(Path(run)), settings), MediaLimits().seconds

@@ -17,7 +17,7 @@ LONGEST = 100_000  # bytes of a line: what is longer is no sentence
 
 
 class Translates(Protocol):
-    """What an opened run must do; ``jobs.fit_translator.OpenedTranslator`` is one."""
+    """What an opened run must do; ``jobs.opened_translator.OpenedTranslator`` is one."""
 
     @property
     def recipe(self) -> Recipe: ...
@@ -55,7 +55,7 @@ def open_run(run: str | Path) -> Translates:
     recipe = Run.read(Path(run)).resolved()
     if recipe is None or recipe.translation is None:
         raise RunError("the run does not translate", where=str(run), mend="give a run whose recipe has translation")
-    from sensorium.jobs.fit_translator import open_translator
+    from sensorium.jobs.opened_translator import open_translator
 
     return open_translator(Path(run))
 

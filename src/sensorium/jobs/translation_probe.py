@@ -48,7 +48,7 @@ def probe_run(run_folder: str | Path, progress: Any = None) -> dict[str, Any]:
     if not run.done("reported"):
         raise RunError("the run is not finished", where=str(run_folder), mend="run its fit again; it goes on")
     if not (run.folder / PROBE).exists():
-        from sensorium.jobs.fit_translator import OpenedTranslator, open_translator
+        from sensorium.jobs.opened_translator import OpenedTranslator, open_translator
 
         opened = open_translator(run.folder)
         assert isinstance(opened, OpenedTranslator)  # one with model.scratch
