@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
-from sensorium.data.text_stream import Corpus, Shard, inside
+from sensorium.data.text_stream import Corpus, Shard, derived, inside, mapped
 from sensorium.errors import DataError
 from sensorium.recipe import SplitRecipe
-from sensorium.run import folder_beside, sha256_text
+from sensorium.run import sha256_text
 
 VERSION = 1  # of the plans
 
@@ -86,8 +85,7 @@ class Windows:
     def _plan(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         if shard not in self._plans:
             place = self.folder / f"{shard:05d}"
-            pieces = np.load(place / "pieces.npy", mmap_mode="r", allow_pickle=False)
-            self._plans[shard] = pieces, np.load(place / "bounds.npy", mmap_mode="r", allow_pickle=False)
+            self._plans[shard] = mapped(place / "pieces.npy"), mapped(place / "bounds.npy")
         return self._plans[shard]
 
 
@@ -106,32 +104,21 @@ def packed(corpus: Corpus, size: int, split: SplitRecipe, part: str | None = Non
     if size <= overlap + 1:
         raise ValueError(f"a window of {size} tokens holds nothing with an overlap of {overlap}")
     asked = f"{VERSION} {size} {overlap} {part} " + (f"{split.validation} {split.test} {split.seed}" if part else "")
-    folder = corpus.folder / f"packed-{sha256_text(asked)[:32]}"
-    firsts, lengths = [0], []
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
-        folder.mkdir(exist_ok=True)
-        for number in range(corpus.shards):
-            place = folder / f"{number:05d}"
-            if not place.exists():
-                _save(corpus.shard(number), place, size, split, part, overlap)
-            counts = np.load(place / "lengths.npy", allow_pickle=False)
-            lengths.append(counts)
-            firsts.append(firsts[-1] + len(counts))
+
+    def plan(shard: Shard) -> dict[str, np.ndarray]:
+        documents = inside(shard, part, split)
+        pieces = cut(documents, np.diff(shard.starts)[documents], size, overlap)
+        order, bounds = best_fit(pieces[:, 2], size)
+        counts = np.add.reduceat(pieces[order, 2], bounds[:-1]) if len(order) else np.zeros(0)
+        return {"pieces": pieces[order], "bounds": bounds, "lengths": counts.astype(np.int32)}
+
+    folder = derived(corpus, f"packed-{sha256_text(asked)[:32]}", plan)
+    lengths = [np.load(folder / f"{number:05d}" / "lengths.npy", allow_pickle=False) for number in range(corpus.shards)]
+    firsts = np.cumsum([0, *map(len, lengths)], dtype=np.int64)
     if not firsts[-1]:
         what = f"no document is left for {part}" if part else "there are no documents"
         raise DataError(what, where="data.split", mend="add documents, or change the shares")
-    return Windows(corpus, folder, size, np.array(firsts, dtype=np.int64), np.concatenate(lengths))
-
-
-def _save(shard: Shard, place: Path, size: int, split: SplitRecipe, part: str | None, overlap: int) -> None:
-    documents = inside(shard, part, split)
-    pieces = cut(documents, np.diff(shard.starts)[documents], size, overlap)
-    order, bounds = best_fit(pieces[:, 2], size)
-    counts = np.add.reduceat(pieces[order, 2], bounds[:-1]) if len(order) else np.zeros(0)
-    with folder_beside(place) as temporary:
-        np.save(temporary / "pieces.npy", pieces[order], allow_pickle=False)
-        np.save(temporary / "bounds.npy", bounds, allow_pickle=False)
-        np.save(temporary / "lengths.npy", counts.astype(np.int32), allow_pickle=False)
+    return Windows(corpus, folder, size, firsts, np.concatenate(lengths))
 
 
 def cut(documents: np.ndarray, lengths: np.ndarray, size: int, overlap: int) -> np.ndarray:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
-from sensorium.data.text_stream import Corpus, Shard, inside
+from sensorium.data.text_stream import Corpus, Shard, derived, inside, mapped
 from sensorium.errors import DataError
 from sensorium.modalities import generator
 from sensorium.recipe import SplitRecipe
-from sensorium.run import folder_beside, sha256_text
+from sensorium.run import sha256_text
 
 VERSION = 1
 TRIES = 100  # draws of a wrong sentence; only a corpus that hardly holds another document needs more
@@ -79,8 +78,7 @@ class SentencePairs:
             raise IndexError(index)
         number = int(np.searchsorted(self.firsts, index, side="right")) - 1
         if number not in self._places:
-            path = self.folder / f"{number:05d}" / "places.npy"
-            self._places[number] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._places[number] = mapped(self.folder / f"{number:05d}" / "places.npy")
         local, sentence = self._places[number][index - int(self.firsts[number])]
         shard = self.corpus.shard(number)
         last = int(shard.starts[local + 1]) - 1  # of the document: the token that ends it
@@ -109,21 +107,12 @@ def sentence_pairs(
             mend="leave next_sentence out, or use a byte-level or WordPiece tokenizer",
         )
     asked = f"{VERSION} {part} " + (f"{split.validation} {split.test} {split.seed}" if part else "")
-    folder = corpus.folder / f"sentences-{sha256_text(asked)[:32]}"
-    firsts, documents = [0], 0
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
-        folder.mkdir(exist_ok=True)
-        for number in range(corpus.shards):
-            place = folder / f"{number:05d}"
-            if not place.exists():
-                with folder_beside(place) as temporary:
-                    np.save(temporary / "places.npy", places(corpus.shard(number), part, split), allow_pickle=False)
-            found = np.load(place / "places.npy", mmap_mode="r", allow_pickle=False)
-            firsts.append(firsts[-1] + len(found))
-            documents += len(np.unique(found[:, 0]))
-    if documents < 2:
+    name = f"sentences-{sha256_text(asked)[:32]}"
+    folder = derived(corpus, name, lambda shard: {"places": places(shard, part, split)})
+    found = [mapped(folder / f"{number:05d}" / "places.npy") for number in range(corpus.shards)]
+    if sum(len(np.unique(of_shard[:, 0])) for of_shard in found) < 2:
         raise _too_few()
-    return SentencePairs(corpus, folder, room, seed, np.array(firsts, dtype=np.int64))
+    return SentencePairs(corpus, folder, room, seed, np.cumsum([0, *map(len, found)], dtype=np.int64))
 
 
 def places(shard: Shard, part: str | None, split: SplitRecipe) -> np.ndarray:

@@ -50,13 +50,14 @@ class Shard:
     def open(cls, folder: Path) -> Shard:
         """Map the arrays of a folder. Raises DataError where one is missing or damaged."""
         try:
-            return cls(*(_mapped(folder / f"{name}.npy") for name in FILES))
+            return cls(*(mapped(folder / f"{name}.npy") for name in FILES))
         except (OSError, ValueError, EOFError):
             mend = "remove that folder and run the same command again"
             raise DataError("tokenised text is missing or damaged", where=str(folder), mend=mend) from None
 
 
-def _mapped(path: Path) -> np.ndarray:
+def mapped(path: Path) -> np.ndarray:
+    """An array on disk whose pages are read when they are looked at."""
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
@@ -146,8 +147,7 @@ def tokenised(
             if not (folder / "corpus.json").exists():
                 _tokenise(texts, tokenizer, folder, progress, shard)
     except OSError as error:
-        cause, mend = error.strerror or str(error), "free space there and make it writable, or put the cache elsewhere"
-        raise DataError(f"the cache cannot be written ({cause})", where=str(cache), mend=mend) from None
+        raise _unwritable(cache, error) from None
     told = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     firsts = np.concatenate([[0], np.cumsum(told["documents"])]).astype(np.int64)
     return Corpus(folder, firsts, told["tokens"], begin, end, told["sentences"], told["notes"])
@@ -179,10 +179,7 @@ def _tokenise(
     for number, block in enumerate(_blocks(texts, size)):
         place = folder / f"{number:05d}"
         if not place.exists():
-            made = _shard(block, parts, tokenizer, begin, end, type_)
-            with folder_beside(place) as temporary:
-                for name, array in made.items():
-                    np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+            _save(place, _shard(block, parts, tokenizer, begin, end, type_))
         counts.append(len(block))
         tokens += int(Shard.open(place).starts[-1])
         if progress:
@@ -235,6 +232,38 @@ def _shard(
         "digests": np.array([digest_of(text) for text in texts], dtype=np.uint64),
         "sizes": np.array([len(text.encode(errors="replace")) for text in texts], dtype=np.int64),
     }
+
+
+# -- what follows from shards ----------------------------------------------------------------------
+
+
+def derived(corpus: Corpus, name: str, make: Callable[[Shard], dict[str, np.ndarray]]) -> Path:
+    """The folder ``name`` beside the shards: for each of them the arrays that ``make`` gives, in ``00000/ARRAY.npy``.
+
+    They are made once; processes that want the same wait for the first.
+    """
+    folder = corpus.folder / name
+    try:
+        with FileLock(folder.with_name(f"{name}.lock")):
+            folder.mkdir(exist_ok=True)
+            for number in range(corpus.shards):
+                place = folder / f"{number:05d}"
+                if not place.exists():
+                    _save(place, make(corpus.shard(number)))
+    except OSError as error:
+        raise _unwritable(corpus.folder, error) from None
+    return folder
+
+
+def _save(place: Path, arrays: dict[str, np.ndarray]) -> None:
+    with folder_beside(place) as temporary:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    cause, mend = error.strerror or str(error), "free space there and make it writable, or put the cache elsewhere"
+    return DataError(f"the cache cannot be written ({cause})", where=str(folder), mend=mend)
 
 
 # -- parts -----------------------------------------------------------------------------------------
