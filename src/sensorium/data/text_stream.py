@@ -1,6 +1,6 @@
 """Text of any size, tokenised once into shards on disk that are mapped, not read.
 
-A shard is a folder of NumPy arrays, made from about 16 MiB of text; which documents make it follows from the texts alone, so
+A shard is a folder of NumPy arrays, made from about 4 MiB of text; which documents make it follows from the texts alone, so
 an interruption loses the shard at work and nothing else, and what is made afterwards is what would have been. Memory is that
 of one shard, however long the text.
 """
@@ -25,7 +25,7 @@ from sensorium.recipe import SplitRecipe
 from sensorium.run import folder_beside, sha256_text, write_json
 
 VERSION = 1  # of the shards; another number makes old ones invisible
-SHARD = 16 << 20  # characters of text in one shard
+SHARD = 4 << 20  # characters of text in one shard
 TOGETHER = 1 << 18  # characters tokenised in one call
 PARTS = ("train", "validation", "test")
 FILES = ("tokens", "starts", "sentences", "digests", "sizes")
@@ -213,18 +213,19 @@ def _shard(
     for together in _blocks(texts, TOGETHER):
         pieces = [parts(text) for text in together]
         found = iter(encoded([piece for text in pieces for piece in text], tokenizer))
+        made: list[np.ndarray] = []
         for text in pieces:
-            tokens.append(np.array([begin], dtype=type_))
+            made.append(np.array([begin]))
             at += 1
             for _ in text:
-                ids = next(found)
-                if len(ids):
+                made.append(next(found))
+                if len(made[-1]):
                     sentences.append(at)
-                    tokens.append(ids.astype(type_))
-                    at += len(ids)
-            tokens.append(np.array([end], dtype=type_))
+                    at += len(made[-1])
+            made.append(np.array([end]))
             at += 1
             starts.append(at)
+        tokens.append(np.concatenate(made).astype(type_))
     return {
         "tokens": np.concatenate(tokens),
         "starts": np.array(starts, dtype=np.int64),
