@@ -18,7 +18,9 @@ import torch
 import yaml
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from sensorium.errors import RunError
 from sensorium.evaluation.schema import validated
+from sensorium.jobs.opened import load
 from sensorium.run import Run, sha256_file
 from tests.end_to_end.commands import call, command, done, environment, new_process, sets, tiny
 from tests.small_data import COLOURS, picture
@@ -244,8 +246,12 @@ def test_a_pretrained_model_goes_on_with_adapters_and_replay(
     start = AutoModelForCausalLM.from_pretrained(parts["llama"])
     changed = {n for n, p in continued.state_dict().items() if not torch.equal(p, start.state_dict()[n])}
     assert changed and all("_proj" in name for name in changed)  # merged, and nothing but linear maps
-    metrics = Run(folder / "continued").metrics
+    metrics = validated(Run(folder / "continued").metrics)
     assert metrics["after"]["perplexity"]["value"] < metrics["before"]["perplexity"]["value"]
+    kept = metrics["by"]["text"]["replayed"]
+    assert kept["after"]["perplexity"]["value"] < kept["before"]["perplexity"]["value"] and kept["rows"] > 4
+    with pytest.raises(RunError, match=r"pretrained, and answers nothing by itself; name .*model as model.backbone"):
+        load(folder / "continued")
 
 
 @pytest.mark.long

@@ -16,7 +16,8 @@ from sensorium.data.mixing import Mixture
 from sensorium.data.text_stream import tokenised
 from sensorium.jobs.pretraining_data import PartTokens
 from sensorium.jobs.pretraining_parts import Start
-from sensorium.jobs.pretraining_readers import Captions, Following, Foretold, Masked, Replaying, Units, text_readers
+from sensorium.jobs.pretraining_readers import Captions, Following, Foretold, Masked, Replaying
+from sensorium.jobs.pretraining_units import Units, text_readers
 from sensorium.models.tokenizer_training import train_tokenizer
 from sensorium.recipe import PretrainingRecipe, SplitRecipe
 

@@ -51,6 +51,7 @@ def pretraining_metrics(
     seed: int = 0,
     n_resamples: int = 1000,
     clusters: Any = None,
+    replayed: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of ``metrics.json``.
@@ -59,6 +60,7 @@ def pretraining_metrics(
         before, after, baselines: columns (n,) of ``metrics.language`` over the same units in the same order.
         units: what a unit is called: documents, rows.
         clusters: (n,) labels of units that are drawn together.
+        replayed: columns before and after over held-out documents of the text that is read again: what is forgotten.
 
     Raises:
         DataError: there is no unit.
@@ -81,7 +83,7 @@ def pretraining_metrics(
         more.append(f"Only {drawn} {units}: so few give intervals that are too narrow.")
     return {
         **whole,
-        "by": {},
+        "by": {"text": {"replayed": _apart(*replayed, seed, n_resamples)}} if replayed is not None else {},
         "split": "test",
         "rows": n,
         "seed": seed,
@@ -90,3 +92,10 @@ def pretraining_metrics(
         "primary": next(name for name in FIRST if name in whole["after"]),
         "notes": [*notes, *more],
     }
+
+
+def _apart(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], seed: int, n_resamples: int
+) -> dict[str, Any]:
+    systems = {"after": Language(after), "before": Language(before)}
+    return {**measured(systems, seed, n_resamples), "rows": len(systems["after"])}

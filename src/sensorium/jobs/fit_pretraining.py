@@ -31,8 +31,8 @@ from sensorium.jobs.pretraining_parts import (
     read_model,
     save_model,
 )
-from sensorium.jobs.pretraining_readers import Units, held_out_readers, training_readers
 from sensorium.jobs.pretraining_table import media_features
+from sensorium.jobs.pretraining_units import Units, held_out_readers, text_readers, training_readers
 from sensorium.jobs.surroundings import environment
 from sensorium.models.pretraining import PretrainingModel
 from sensorium.recipe import PretrainingRecipe, Recipe
@@ -91,7 +91,7 @@ class Pretraining:
     """One run with its parts built.
 
     Attributes:
-        tokens: part -> its texts as tokens; features: row -> (1, width) of its medium; again: what is replayed.
+        tokens: part -> its texts as tokens; features: row -> (1, width) of its medium; again: part -> what is replayed.
     """
 
     run: Run
@@ -99,26 +99,35 @@ class Pretraining:
     texts: Texts
     tokens: dict[str, PartTokens]
     features: dict[int, Tensor]
-    again: PartTokens | None
+    again: dict[str, PartTokens]
     start: Start
     model: PretrainingModel
     task: Pretrain
     accelerator: Accelerator
     progress: Any
 
-    def held_out(self) -> HeldOut:
-        """The test part; a causal model also foretells it, whatever it learns by."""
-        readers = held_out_readers(self.recipe, self.start, self.texts, "test", self.tokens, self.features)
-        numbers, size = self.tokens["test"].numbers(), self.recipe.evaluation.batch_size
-        return HeldOut.of(numbers, readers, self.start.tokenizer, size, self.task.pad_id)
+    def held_out(self, again: bool = False) -> HeldOut:
+        """The test part, or that of what is replayed; a causal model also foretells it, whatever it learns by."""
+        recipe, evaluation = self.recipe, self.recipe.evaluation
+        assert recipe.pretraining is not None
+        if again:
+            part, seed = self.again["test"], recipe.training.seed
+            readers = text_readers(part, recipe.pretraining, self.start, seed, most=evaluation.max_rows, foretell=True)
+        else:
+            part = self.tokens["test"]
+            readers = held_out_readers(recipe, self.start, self.texts, "test", self.tokens, self.features)
+        size, pad_id = evaluation.batch_size, self.task.pad_id
+        return HeldOut.of(part.numbers(), readers, self.start.tokenizer, size, pad_id)
 
-    def measure(self, when: str) -> Columns:
-        """Figures of each test unit, measured once and kept."""
-        path = self.run.folder / f"measured_{when}.parquet"
+    def measure(self, when: str, again: bool = False) -> Columns:
+        """Figures of each unit, measured once and kept."""
+        path = self.run.folder / f"measured_{when}{'_replayed' if again else ''}.parquet"
         if not path.exists():
-            self.run.log(f"test split read: {when} training, {self.texts.units}")
+            what = f"what is replayed of {self.texts.units}" if again else self.texts.units
+            self.run.log(f"test split read: {when} training, {what}")
             self.model.eval()
-            write_atomic(path, _parquet(measured(self.model, self.held_out())))
+            write_atomic(path, _parquet(measured(self.model, self.held_out(again))))
+        if not again and not self.run.done(f"measured_{when}"):
             self.run.finish(f"measured_{when}")
         table = pq.read_table(path)
         return {name: table.column(name).to_numpy() for name in table.column_names}
@@ -127,7 +136,7 @@ class Pretraining:
         """Train the model; the weights with the least loss on validation texts stay in it."""
         recipe, training = self.recipe, self.recipe.training
         known = recipe, self.start, self.texts
-        units = Units(training_readers(*known, self.tokens, self.features, self.again))
+        units = Units(training_readers(*known, self.tokens, self.features, self.again.get("train")))
         chosen_on = (
             held_out_readers(*known, "validation", self.tokens, self.features) if "validation" in self.tokens else {}
         )
@@ -182,6 +191,7 @@ class Pretraining:
             units=self.texts.units,
             seed=self.recipe.training.seed,
             n_resamples=evaluation.bootstrap,
+            replayed=self.forgotten(),
         )
         write_json(run.folder / "metrics.json", metrics)
         systems = {"before": before, "after": after}
@@ -202,6 +212,14 @@ class Pretraining:
         run.finish("reported", seconds=seconds)
         Checkpoints(run.checkpoints).clear()
 
+    def forgotten(self) -> tuple[Columns, Columns] | None:
+        """Figures on held-out documents of what is replayed, before and after."""
+        if "test" not in self.again:
+            return None
+        before, after = self.measure("before", again=True), self.measure("after", again=True)
+        kept = touched(after)
+        return _of(before, kept), _of(after, kept)
+
 
 NEW_MODULES = ("follows.", "media.", "texts.", "media_token.", "matches.")
 
@@ -219,7 +237,7 @@ def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, prog
         start = open_start(recipe, texts.to_train_on, run.cache / "tokenizer")
         tokens = {part: texts.tokens(part, start.tokenizer, progress) for part in texts.parts}
         replay = replayed(recipe, progress)
-        again = None if replay is None else replay.tokens("train", start.tokenizer, progress)
+        again = {} if replay is None else {p: replay.tokens(p, start.tokenizer, progress) for p in replay.parts}
         if any(name in WITH_MEDIA for name in asked.objectives) and texts.table is not None:
             features = media_features(texts.table, recipe, progress)
     micro = micro_batch_size(recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes)
@@ -240,6 +258,8 @@ def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, prog
     task = Pretrain({str(name): weight for name, weight in asked.objectives.items()}, start.pad_id)
     job = Pretraining(run, recipe, texts, tokens, features, again, start, model, task, accelerator, progress)
     before = job.measure("before") if main else {}
+    if main and again:
+        job.measure("before", again=True)
     if not run.done("trained"):
         give_back()
         history = job.train()

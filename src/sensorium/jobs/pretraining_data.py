@@ -115,7 +115,7 @@ def replayed(recipe: Recipe, progress: Any) -> Texts | None:
     if asked is None or asked.replay is None:
         return None
     plain = asked.model_copy(update={"objectives": {"causal_lm": 1.0}})
-    data = DataRecipe(source=asked.replay, split=SplitRecipe(seed=recipe.data.split.seed))
+    data = DataRecipe(source=asked.replay, split=SplitRecipe(validation=0, test=0.1, seed=recipe.data.split.seed))
     try:
         return open_texts(recipe.model_copy(update={"data": data, "pretraining": plain}), progress)
     except DataError as error:

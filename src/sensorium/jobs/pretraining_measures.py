@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from sensorium.data.collate import Batch, collate
 from sensorium.data.words import token_bytes
-from sensorium.jobs.pretraining_readers import Captions, Following, Masked, Reader, Units
+from sensorium.jobs.pretraining_readers import Captions, Following, Masked, Reader
+from sensorium.jobs.pretraining_units import Units
 from sensorium.metrics.language import ranks_of_partners
 from sensorium.models.pretraining import MEDIA, PretrainingModel
 from sensorium.objectives.contrastive import similarities
