@@ -18,6 +18,7 @@ from sensorium.errors import DataError, RunError
 from sensorium.evaluation.schema import validated
 from sensorium.jobs.opened_translator import open_translator
 from sensorium.run import Run, sha256_file
+from sensorium.training.checkpoint import Checkpoints
 from tests.end_to_end.commands import call, done, sets, tiny
 from tests.end_to_end.toy_language import write_files, write_recipe
 
@@ -95,6 +96,37 @@ def test_bad_input_is_one_line(change: str, line: str, tmp_path: Path) -> None:
 
 def command(path: Path) -> list[str]:
     return [sys.executable, "-m", "sensorium.cli.main", "fit", str(path)]
+
+
+class Killed(BaseException):
+    """Ends a process in mid-work as far as the run's folder can tell."""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_that_ended_in_mid_epoch_goes_on_bit_for_bit(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"epochs": 2, "checkpoint_every": 3, "precision": precision}
+    done("fit", write_recipe(tmp_path, "whole", 100, **settings))
+    cut, save, saved = write_recipe(tmp_path, "cut", 100, **settings), Checkpoints.save, []
+
+    def save_and_end(self: Checkpoints, step: int, *parts: object) -> Path:
+        path = save(self, step, *parts)  # type: ignore[arg-type]
+        saved.append(step)
+        if len(saved) == 2:
+            raise Killed
+        return path
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_end)
+    with pytest.raises(Killed):
+        call("fit", cut)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert saved == [3, 6] and not Run(tmp_path / "cut").done("trained")
+    done("fit", cut)
+    one, other = Run(tmp_path / "whole"), Run(tmp_path / "cut")
+    assert sha256_file(one.model / "model.safetensors") == sha256_file(other.model / "model.safetensors")
+    assert one.metrics == other.metrics
+    assert one.read_json("history.json")["losses"] == other.read_json("history.json")["losses"]
 
 
 @pytest.mark.long
