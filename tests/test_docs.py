@@ -8,6 +8,7 @@ import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -72,11 +73,14 @@ def test_recipes_in_the_pages_are_recipes(page: str, text: str) -> None:
 
 def test_keys_named_in_the_pages_exist() -> None:
     for page in PAGES:
-        for key in re.findall(r"`((?:data|model|training|evaluation)\.[a-z_.]+)`", page.read_text(encoding="utf-8")):
+        for key in re.findall(
+            r"`((?:data|model|training|evaluation|translation)\.[a-z_.]+)`", page.read_text(encoding="utf-8")
+        ):
             if key.endswith(".py"):
                 continue
             model: object = Recipe
             for part in key.split("."):
                 fields = getattr(model, "model_fields", {})
                 assert part in fields, f"{page.name}: {key}"
-                model = fields[part].annotation
+                annotation = fields[part].annotation
+                model = next((one for one in get_args(annotation) if hasattr(one, "model_fields")), annotation)

@@ -134,3 +134,23 @@ def test_the_real_emoji(tmp_path):
     source, schema = opened("emoji", tmp_path)
     assert len(source) == 1906 and len(schema.classes) == 9
     assert len(BUNDLED["emoji-ask"](tmp_path)) == 3 * 1906
+
+
+def test_emoji_names(emoji_asset, tmp_path):
+    source = open_source(DataRecipe(source="emoji-names"), tmp_path / "cache")
+    assert source.defaults["languages"] == ["en", "de"]
+    assert source.table["en"].to_pylist()[:2] == ["thing 0", "thing 1"] and source.table["de"].null_count == 20
+    assert source.defaults["group_by"] == "concept" and source.defaults["target"] == "de"
+
+
+@pytest.mark.real
+def test_real_emoji_names(tmp_path):
+    source = BUNDLED["emoji-names"](tmp_path)
+    tags = source.defaults["languages"]
+    assert len(source) == 1906 and len(tags) == 26 and tags[:2] == ["en", "de"] and "zh-hant" in tags
+    assert not any(source.table[tag].null_count for tag in tags)
+    recipe = DataRecipe(source="emoji-names")
+    found = split(source, infer_schema(source, recipe), recipe.split, np.arange(len(source)))
+    concepts = np.array(source.table["concept"].to_pylist())
+    assert not set(concepts[found.test]) & (set(concepts[found.train]) | set(concepts[found.validation]))
+    assert len(found.test) > 300

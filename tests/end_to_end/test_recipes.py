@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ from sensorium.evaluation.schema import validated
 from sensorium.jobs import demo
 from sensorium.recipe import Recipe
 from tests.end_to_end.commands import call, done, sets, tiny
+from tests.end_to_end.toy_language import write_files
 from tests.small_data import COLOURS, mixed_table, picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,7 @@ REAL = {
     "emoji",
     "emoji-ask",
     "emoji-dialogue",
+    "emoji-names",
     "emoji-taste",
     "movielens-100k",
     "spoken-digits",
@@ -31,7 +34,7 @@ LAST = {"model.fusion.from_layer": 2, "training.max_steps": 2, "training.workers
 
 
 def marked(path: Path) -> Any:
-    real = Recipe.load(path).data.source in REAL
+    real = str(Recipe.load(path).data.source) in REAL
     return pytest.param(path, id=path.stem, marks=[pytest.mark.real] if real else [])
 
 
@@ -44,6 +47,17 @@ def own_data(recipe: Recipe) -> None:
             (source / colour).mkdir(parents=True)
             for i in range(12):
                 (source / colour / f"{i}.png").write_bytes(picture(colour, rng))
+    elif recipe.data.format == "parallel":
+        folder = Path(str(recipe.data.source[0])).parent
+        folder.mkdir(parents=True)
+        write_files(folder, pairs=60)
+        for file in list(folder.iterdir()):
+            file.with_name(file.name + ".gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.unlink()
+    elif source.suffix == ".txt":
+        source.write_text(
+            "\n\n".join(f"Document {i} tells of a thing. It has two lines.\nAnd a third." for i in range(80))
+        )
     elif str(source) not in REAL:
         table = mixed_table(Path(), rows=60)
         table.write_text(re.sub(r"\by$", "label", table.read_text(), count=1, flags=re.MULTILINE))
@@ -62,27 +76,38 @@ def small(recipe: Recipe, parts: dict[str, Path]) -> dict[str, object]:
     if recipe.task == "recommend":  # users' last items cannot be had of a few rows
         del found["data.max_rows"]
         found |= {"model.text": parts["bert"], "evaluation.baselines": False, "recommender.transitions": "never"}
+    if recipe.model.scratch is not None:
+        little = {"width": 16, "layers": 1, "heads": 2, "vocabulary": 300, "feed_forward": 32}
+        found |= {f"model.scratch.{key}": value for key, value in little.items()}
+    if source_is_text(recipe):  # documents are no rows
+        del found["data.max_rows"]
     return found
 
 
-def test_there_are_eight_recipes() -> None:
+def source_is_text(recipe: Recipe) -> bool:
+    return str(recipe.data.source).endswith(".txt")
+
+
+def test_there_are_twelve_recipes() -> None:
     """A new one is run by the test below by itself; say here that it was meant."""
     assert [path.stem for path in RECIPES] == [
-        "emoji-ask", "emoji-dialogue", "emoji-group", "emoji-taste", "movielens", "photo-folder", "spoken-digits",
-        "table-mixed",
+        "emoji-ask", "emoji-dialogue", "emoji-group", "emoji-names", "emoji-taste", "movielens", "multi30k-en-de",
+        "photo-folder", "pretrain-emoji", "pretrain-text", "spoken-digits", "table-mixed",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [marked(path) for path in RECIPES])
 def test_every_recipe_runs(path: Path, parts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here"  # some recipes name data beside it
+    here.mkdir()
+    monkeypatch.chdir(here)
     recipe = Recipe.load(path)
     own_data(recipe)
     words = sets({"evaluation.max_rows": 20}, small(recipe, parts))
     found = json.loads(done("fit", path, *words, "--json").out)
-    assert found["run"] == recipe.output and (tmp_path / recipe.output / "report.html").is_file()
+    assert found["run"] == recipe.output and (here / recipe.output / "report.html").is_file()
     validated(found["metrics"])
-    ran = Recipe.load(tmp_path / recipe.output / "recipe.yaml")
+    ran = Recipe.load(here / recipe.output / "recipe.yaml")
     assert ran.model.fusion.kind == recipe.model.fusion.kind and ran.model.adapt == recipe.model.adapt
 
 

@@ -151,8 +151,25 @@ def transcribe(data: bytes, language: str | None, prompt: str | None) -> Spoken:
     return Spoken("what is it", "en", seconds, [(0.0, seconds, "what is it")])
 
 
+class FakeTranslate:
+    """Says every text backwards; a word is a token."""
+
+    directions: ClassVar = ["en-de", "en-fr", "de-en"]
+    sees_pictures = True
+    most_tokens = 50
+
+    def tokens(self, texts: list[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def __call__(self, texts: list[str], source: str, target: str, picture: bytes | None) -> list[str]:
+        seen = "" if picture is None else f" ({image.decode(picture).shape[0]} px)"
+        return [f"{target}: {text[::-1]}{seen}" if text else "" for text in texts]
+
+
 def parts_of(engine: FakeEngine | None = None) -> Parts:
-    return Parts(engine or FakeEngine(), embed, FakeClassify(), transcribe, recommend=FakeRecommend())
+    return Parts(
+        engine or FakeEngine(), embed, FakeClassify(), transcribe, recommend=FakeRecommend(), translate=FakeTranslate()
+    )
 
 
 def app_of(engine: FakeEngine | None = None, fetcher: Fetcher | None = None, **settings: Any) -> Gate:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-from sensorium.cli.console import one_json_object, show
+from sensorium.cli.console import one_json_object, say, show, table
+from sensorium.errors import SensoriumError
 
 
 def evaluate(
@@ -17,6 +19,9 @@ def evaluate(
             "--data", metavar="FILE", help="Other data with the same columns; the run's test rows by default."
         ),
     ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Of a translator: what pictures are worth, with words hidden.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Measure a trained model, with 95 % confidence intervals.
@@ -25,8 +30,14 @@ def evaluate(
     Examples:
       sensorium evaluate runs/listings-label
       sensorium evaluate runs/listings-label --data more.csv --json
+      sensorium evaluate runs/emoji-names --probe
     """
+    if probe and data is not None:
+        raise SensoriumError("--probe and --data exclude each other", mend="give one of them")
     with one_json_object(as_json) as emit:
+        if probe:
+            _probe(run, emit, as_json)
+            return
         from sensorium.jobs import evaluate as job
 
         metrics = job.evaluate(run, data=data)
@@ -35,3 +46,18 @@ def evaluate(
             from sensorium.evaluation.table import everything
 
             show(everything(metrics))
+
+
+def _probe(run: str, emit: Callable[[dict[str, Any]], None], as_json: bool) -> None:
+    from sensorium.jobs.translation_probe import probe_run
+
+    found = probe_run(run)
+    emit(found)
+    if as_json:
+        return
+    from sensorium.evaluation.probe_table import PROBE_COLUMNS, probe_findings, probe_rows
+    from sensorium.evaluation.verdict import label
+
+    table(f"{label(found['primary'])} with words of the source hidden, by picture", PROBE_COLUMNS, probe_rows(found))
+    for line in [*probe_findings(found), *found["notes"]]:
+        say(line)

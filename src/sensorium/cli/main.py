@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli import assets, chat, data, demo, evaluate, fit, predict, recommend, serve
+from sensorium.cli import assets, chat, data, demo, evaluate, fit, predict, recommend, serve, translate
 from sensorium.errors import SensoriumError
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("recommend")(recommend.recommend)
+app.command("translate")(translate.translate)
 app.command("chat")(chat.chat)
 app.command("serve", short_help="Serve a run to OpenAI's clients, with a page to talk to it.")(serve.serve)
 app.add_typer(data.app, name="data", short_help="Say what is wrong with data, or show what the model sees.")

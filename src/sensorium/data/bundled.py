@@ -84,6 +84,17 @@ def emoji_dialogue(cache: Path) -> Source:
     return _build(lambda: chunks(path), "emoji-dialogue", print_, cache, defaults)
 
 
+def emoji_names(cache: Path) -> Source:
+    """The names of every emoji in 26 languages, a column each, beside its picture; a concept stays in one split."""
+    from sensorium.data.bundled_names import chunks, languages
+
+    path = assets.locate("emoji") / "emoji.parquet"
+    tags = languages(path)
+    inputs = dict.fromkeys(tags[:1] + tags[2:], "text") | {"picture": "image"}
+    defaults = {"inputs": inputs, "target": tags[1], "group_by": "concept", "languages": tags}
+    return _build(lambda: chunks(path), "emoji-names", f"{sha256_file(path)} emoji-names 1", cache, defaults)
+
+
 def digits(cache: Path) -> Source:
     """1,797 handwritten digits of scikit-learn, 8 × 8 grey values shown at 32 × 32 pixels."""
     defaults = {"inputs": {"image": "image"}, "target": "label"}
@@ -191,5 +202,6 @@ BUNDLED: dict[str, Callable[[Path], Source]] = {
     "emoji": emoji,
     "emoji-ask": emoji_ask,
     "emoji-dialogue": emoji_dialogue,
+    "emoji-names": emoji_names,
     "spoken-digits": spoken_digits,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from sensorium.data.readers import ROWS, Chunk
-from sensorium.data.readers_csv import BROKEN, open_bytes, refuse_other_formats
+from sensorium.data.text_lines import text_lines
 from sensorium.errors import DataError
 
 IMAGES = {
@@ -39,7 +39,6 @@ PARTS = {
     "dev": "validation",
     "test": "test",
 }
-LONGEST_LINE = 16 << 20  # bytes
 
 
 def list_media(folder: Path) -> list[Path]:
@@ -137,7 +136,7 @@ def _part_of(stem: str) -> str | None:
 
 
 def _aligned(group: dict[str, Path]) -> Iterator[list[pa.Array]]:
-    readers = [_text_lines(path) for path in group.values()]
+    readers = [text_lines(path) for path in group.values()]
     done = 0
     while True:
         blocks = [_take(reader) for reader in readers]
@@ -159,30 +158,3 @@ def _aligned(group: dict[str, Path]) -> Iterator[list[pa.Array]]:
 
 def _take(lines: Iterator[str]) -> list[str]:
     return [line for _, line in zip(range(ROWS), lines)]
-
-
-def _text_lines(path: Path) -> Iterator[str]:
-    """Lines as the line feed alone parts them: other separators stand inside sentences and would break alignment."""
-    number = 0
-    with open_bytes(path) as file:
-        try:
-            while line := file.readline(LONGEST_LINE):
-                number += 1
-                if number == 1:
-                    refuse_other_formats(line, path)
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if len(line) >= LONGEST_LINE:
-                    raise DataError(
-                        f"line {number} is longer than 16 MiB", where=str(path), mend="write one sentence a line"
-                    )
-                yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"line {number} is not UTF-8 at byte {error.start + 1}", where=str(path), mend="save the file as UTF-8"
-            ) from None
-        except BROKEN as error:
-            raise DataError(
-                f"cannot be read to its end ({error})", where=str(path), mend="fetch or pack the file again"
-            ) from None
-    if not number:
-        raise DataError("the file is empty", where=str(path), mend="give a file with one sentence a line")

@@ -72,7 +72,8 @@ def _open_files(data: DataRecipe, cache: Path) -> Source:
         groups = readers_folder.parallel_groups(paths)
         names = [Path(stem).name for stem in groups]
         languages = list(next(iter(groups.values())))
-        defaults = {"inputs": dict.fromkeys(languages[:-1], "text"), "target": languages[-1]}
+        inputs = dict.fromkeys(languages[:-1], "text")
+        defaults = {"inputs": inputs, "target": languages[-1], "languages": languages}
 
         def read() -> Iterator[Chunk]:
             return readers_folder.read_parallel(groups)

@@ -11,7 +11,9 @@ from accelerate import Accelerator
 
 from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
+from sensorium.jobs.fit_pretraining import fit_pretraining
 from sensorium.jobs.fit_recommender import fit_recommender
+from sensorium.jobs.fit_translator import fit_translator
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
 from sensorium.recipe import DataRecipe, Recipe
@@ -99,9 +101,12 @@ def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
-    if recipe.task == "recommend":
+    other = {"recommend": fit_recommender, "pretrain": fit_pretraining}.get(recipe.task)
+    if recipe.model.scratch is not None and recipe.task in ("auto", "generate"):
+        other = fit_translator
+    if other is not None:
         finished = Run(folder).done("reported") and not fresh
-        run = Run(fit_recommender(recipe, folder, fresh, progress))
+        run = Run(other(recipe, folder, fresh, progress))
         return FitResult(run.folder, run.metrics, run.report, finished)
     accelerator = make_accelerator(say=progress)
     if not accelerator.is_main_process:
@@ -124,6 +129,9 @@ def _work(run: Run, recipe: Recipe, accelerator: Accelerator, progress: Any) -> 
         prepared = prepare(recipe, progress)
     give_back()
     recipe = described(recipe, prepared.schema)
+    if recipe.translation is not None:
+        asked = recipe.translation.model_copy(update={"directions": prepared.source.places.names})
+        recipe = recipe.model_copy(update={"translation": asked})
     if main:
         announce_data(prepared, run, progress)
     with accelerator.main_process_first():

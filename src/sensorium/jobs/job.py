@@ -23,6 +23,7 @@ from sensorium.jobs.parts import Parts, build, trainable_parameters
 from sensorium.jobs.prepare import Prepared, fixed_choice
 from sensorium.jobs.report import write_report
 from sensorium.jobs.surroundings import environment
+from sensorium.jobs.translation_measures import finish_gpt
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.encoders import positions
 from sensorium.models.initialise import fit_projectors, match_sizes
@@ -216,17 +217,21 @@ class Job:
         self.measure_before(early=False)
         before, before_seconds = read_answers(run.folder / "answers_before.parquet")
         after, after_seconds = read_answers(run.folder / "answers_after.parquet")
-        metrics = metrics_of(self.prepared, self.recipe, before, after, self.feed.cached, self.validation_rows)
-        write_json(run.folder / "metrics.json", metrics)
+        if self.recipe.translation is not None:
+            metrics = finish_gpt(run, self.recipe, self.prepared, before, after, began)
+        else:
+            metrics = metrics_of(self.prepared, self.recipe, before, after, self.feed.cached, self.validation_rows)
+            write_json(run.folder / "metrics.json", metrics)
+            write_atomic(run.folder / "predictions.parquet", prediction_table(self.prepared, before, after))
         write_atomic(run.model / "README.md", model_card(self.recipe, self.prepared, metrics))
-        write_atomic(run.folder / "predictions.parquet", prediction_table(self.prepared, before, after))
         seconds = time.monotonic() - began
-        timings = {
-            "test before seconds": before_seconds,
-            "test after seconds": after_seconds,
-            "whole job seconds": seconds,
-        }
-        write_report(run, self.recipe, self.prepared, before, after, timings)
+        if self.recipe.translation is None:
+            timings = {
+                "test before seconds": before_seconds,
+                "test after seconds": after_seconds,
+                "whole job seconds": seconds,
+            }
+            write_report(run, self.recipe, self.prepared, before, after, timings)
         run.finish("reported", seconds=seconds)
         Checkpoints(run.checkpoints).clear()
 

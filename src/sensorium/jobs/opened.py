@@ -38,6 +38,9 @@ class Model:
 
     def __init__(self, run: Run) -> None:
         self.run, self.recipe = run, run.recipe
+        if self.recipe.task == "pretrain":
+            mend = f"name {run.model} as model.backbone or model.text of a recipe, and fit that"
+            raise RunError("is pretrained, and answers nothing by itself", where=str(run.folder), mend=mend)
         self.schema = read_schema(run)
         training = self.recipe.training
         dtype = torch.bfloat16 if training.precision == "bf16" else torch.float32

@@ -183,6 +183,8 @@ def build_processor(recipe: Recipe, prepared: Prepared, kinds: dict[str, str], f
     with opening("backbone", recipe.model.backbone):
         gpt = AutoConfig.from_pretrained(folders["backbone"], trust_remote_code=False)
     settings.context = getattr(gpt, "max_position_embeddings", None)
+    if settings.context:  # a GPT made from nothing may read little; a start token stands before
+        settings.max_text_tokens = min(settings.max_text_tokens, settings.context - 1)
     tokenizer = open_tokenizer(folders["backbone"], "backbone")
     words = open_tokenizer(folders["text"], "text") if "text" in folders else None
     recogniser = open_recogniser(recipe) if settings.speech != "features" else None

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from sensorium import assets
 from sensorium.data.checks import DataReport, check, check_splits
 from sensorium.data.media import read_media
+from sensorium.data.parallel_examples import DIRECTION, directed
 from sensorium.data.rows import Rows
 from sensorium.data.schema import Schema, infer_schema
 from sensorium.data.sources import Source, open_source
@@ -71,7 +72,12 @@ class Prepared:
 def open_data(recipe: Recipe) -> tuple[Source, Schema]:
     """The table and its schema, before any check of its rows."""
     source = open_source(recipe.data, assets.cache_root() / "tables")
-    return source, infer_schema(source, recipe.data, recipe.task)
+    if recipe.translation is not None:
+        source = directed(source, recipe.data, recipe.translation, assets.cache_root() / "tables")
+    schema = infer_schema(source, recipe.data, recipe.task)
+    if recipe.translation is not None:
+        schema.by.append(DIRECTION)
+    return source, schema
 
 
 def prepare(recipe: Recipe, progress: Any = None) -> Prepared:

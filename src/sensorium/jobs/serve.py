@@ -9,9 +9,14 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sensorium.errors import SensoriumError
 from sensorium.run import Run
+
+if TYPE_CHECKING:
+    from sensorium.serving.engine import EngineSettings
+    from sensorium.serving.service import Parts
 
 
 @dataclass(frozen=True)
@@ -60,29 +65,41 @@ def serve(run: str | Path, options: ServeOptions) -> None:
     Run.read(run)  # what is wrong with it is said before a port is taken
     start_log()
     sock = bind(options.host, options.port)
-    from sensorium.jobs.load import load
-    from sensorium.jobs.recommend import OpenedRecommender
-
-    model = load(run)
-    hears = None if isinstance(model, OpenedRecommender) else model.processor.settings.max_seconds
+    parts, seconds = _open(run, EngineSettings(places=options.together, queue=options.queue, context=options.context))
     settings = Settings(
         name=options.name or _name_of(run),
         hosts=_hosts(options),
         origins=tuple(origin.rstrip("/").lower() for origin in options.allow_origins),
         key_hashes=hashes,
         fetch=FetchLimits(hosts=tuple(host.lower() for host in options.fetch_from)),
-        media=MediaLimits() if hears is None else MediaLimits(seconds=hears),
+        media=MediaLimits(seconds=seconds),
         answer_seconds=options.answer_seconds,
         drain_seconds=options.drain_seconds,
     )
-    from sensorium.jobs.serving_parts import make_parts
     from sensorium.serving.api import make_app
 
-    parts = make_parts(model, EngineSettings(places=options.together, queue=options.queue, context=options.context))
     Server(make_app(parts, settings), parts.engine, sock).run_to_end()
     if isinstance(parts.engine, BatchingEngine):
         parts.engine.close()
     gc.freeze()  # the interpreter's last collection would walk through all libraries: seconds of the drain limit
+
+
+def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
+    """All that a run can answer, and how long a sound may be in s."""
+    from sensorium.jobs.load import load
+    from sensorium.jobs.opened import Model
+    from sensorium.jobs.serving_parts import make_parts
+    from sensorium.serving.settings import MediaLimits
+
+    recipe = Run.read(run).resolved()
+    if recipe is not None and recipe.translation is not None:
+        from sensorium.jobs.opened_translator import open_translator
+        from sensorium.jobs.serving_translator import make_translation_parts
+
+        return make_translation_parts(open_translator(Path(run)), settings), MediaLimits().seconds
+    model = load(run)
+    seconds = model.processor.settings.max_seconds if isinstance(model, Model) else MediaLimits().seconds
+    return make_parts(model, settings), seconds
 
 
 def new_key(name: str, path: str | Path) -> str:

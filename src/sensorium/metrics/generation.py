@@ -62,7 +62,7 @@ def statistics(
     found = {
         "exact_match": mean([normalise(p) == normalise(r) for p, r in pairs]),
         "token_f1": mean([token_f1(p, r) for p, r in pairs]),
-        "chrf": Statistic(_ngram_counts(predictions, references), _f_score),
+        "chrf": chrf_statistic(predictions, references),
     }
     if likelihoods is not None:
         nats = np.asarray(likelihoods, dtype=np.float64)
@@ -75,6 +75,11 @@ def statistics(
                 per_token.rows, lambda sums: np.exp(np.minimum(-per_token.combine(sums), 700.0))
             )
     return found
+
+
+def chrf_statistic(predictions: Sequence[str], references: Sequence[str]) -> Statistic:
+    """chrF2 in points over the n-grams of all rows."""
+    return Statistic(_ngram_counts(predictions, references), _f_score)
 
 
 def normalise(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["category", "number", "text", "ranking"]
+Kind = Literal["category", "number", "text", "ranking", "translation", "language"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,37 @@ METRICS: dict[str, Metric] = {
     "exact_match": Metric("exact match", True, "share", "answers equal but for case, spaces and the final full stop"),
     "token_f1": Metric("token F1", True, "share", "words shared with the right answer (SQuAD), averaged over rows"),
     "chrf": Metric("chrF", True, "points", "character n-grams shared with the right answers, whole corpus"),
+    "bleu": Metric(
+        "BLEU", True, "points", "n-grams of words shared with the references, cased, whole corpus (sacreBLEU)"
+    ),
+    "bleu_lowercase": Metric("BLEU, lower-cased", True, "points", "the same without regard to case"),
+    "ter": Metric("TER", False, "points", "edits that turn the translation into the reference, in % of its words"),
     "log_likelihood": Metric("log-likelihood", True, "nats", "mean log P of a token of the right answer"),
     "perplexity": Metric("perplexity", False, "plain", "exp of minus the log-likelihood"),
+    # language, in pretraining
+    "byte_perplexity": Metric(
+        "perplexity per byte", False, "plain", "the same for a byte of the text: comparable between tokenizers"
+    ),
+    "masked_accuracy": Metric(
+        "hidden tokens named", True, "share", "hidden tokens whose likeliest answer is the right one"
+    ),
+    "masked_perplexity": Metric(
+        "perplexity of hidden tokens", False, "plain", "exp of their mean negative log-likelihood"
+    ),
+    "next_sentence_accuracy": Metric(
+        "next sentence", True, "share", "pairs of sentences rightly told to follow or not"
+    ),
+    "matching_accuracy": Metric(
+        "matching", True, "share", "pairs of medium and text rightly told to belong together or not"
+    ),
+    **{
+        f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
+        for name, label, meaning in (
+            ("recall", "recall", "held-out items that are among the first"),
+            ("text_recall", "recall of texts", "texts that are among the first for their medium"),
+        )
+        for k in (1, 5, 10)
+    },
     # a ranking of all items
     **{
         f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
@@ -60,5 +89,12 @@ METRICS: dict[str, Metric] = {
     "average_popularity": Metric("mean popularity", False, "count", "training interactions of a recommended item"),
 }
 
-PRIMARY: dict[str, str] = {"category": "accuracy", "number": "mae", "text": "exact_match", "ranking": "ndcg@10"}
+PRIMARY: dict[str, str] = {
+    "category": "accuracy",
+    "number": "mae",
+    "text": "exact_match",
+    "ranking": "ndcg@10",
+    "language": "perplexity",
+    "translation": "bleu",
+}
 """The metric that a verdict speaks of first, by kind of target."""

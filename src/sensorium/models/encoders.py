@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import RecipeError, first_line
+from sensorium.models.alignment import aligned
 from sensorium.recipe import FusionRecipe
 
 LEAST_SAMPLES = 1600  # 0.1 s at 16 kHz: convolutions over samples need some; shorter clips get silence behind them
@@ -192,5 +193,8 @@ PRETRAINED: dict[str, Any] = {"image": ImageEncoder, "audio": AudioEncoder, "tex
 
 
 def build_encoder(kind: str, folder: str | Path, *, dtype: torch.dtype) -> Any:
-    """The pretrained encoder of ``kind`` (image, audio, text), in evaluation mode as ``from_pretrained`` leaves it."""
-    return PRETRAINED[kind](load_pretrained(folder, dtype=dtype, key=kind)).eval()
+    """The pretrained encoder of ``kind`` (image, audio, text), in evaluation mode as ``from_pretrained`` leaves it.
+
+    Where pretraining left an alignment beside it, features are followed by their projections.
+    """
+    return aligned(PRETRAINED[kind](load_pretrained(folder, dtype=dtype, key=kind)).eval(), folder)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import RunError, first_line
+from sensorium.models.alignment import AlignedEncoder, save_alignment
 from sensorium.models.backbone import causal_lm, load_backbone, plain_state
 from sensorium.models.encoders import build_encoder
 from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
@@ -36,6 +37,8 @@ def save(model: MultimodalGPT, folder: str | Path, *, sources: dict[str, Path] |
         if kind != "table":
             trained = any(p.requires_grad for p in encoder.parameters())
             _keep(encoder.outer[0], folder / "encoders" / kind, None if trained else sources.get(kind))
+            if trained and isinstance(encoder, AlignedEncoder):
+                save_alignment(encoder.projector, folder / "encoders" / kind)
 
 
 def load(folder: str | Path, *, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> MultimodalGPT:

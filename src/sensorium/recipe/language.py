@@ -63,9 +63,8 @@ class MaskingRecipe(Part):
 class PretrainingRecipe(Part):
     """Losses and their weights, and what is read beside the data."""
 
-    objectives: dict[Objective, float] = Field(
-        default_factory=lambda: {"causal_lm": 1.0}, description="objective: weight"
-    )
+    objectives: dict[Objective, float] = Field({"causal_lm": 1.0}, description="objective: weight")
+    documents: Literal["blank_line", "line"] = Field("blank_line", description="what parts documents in text files")
     masking: MaskingRecipe = Field(default_factory=MaskingRecipe)
     replay: str | None = Field(None, description="text that a pretrained model keeps reading, against forgetting")
     replay_share: float = Field(0.0, ge=0, lt=1, description="share of windows that come from it")

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from sensorium.errors import SensoriumError
-from sensorium.serving import chat, errors, replies, responses, transcriptions, vectors
+from sensorium.serving import chat, errors, replies, responses, transcriptions, translations, vectors
 from sensorium.serving import recommend as recommending
 from sensorium.serving.answering import Gone
 from sensorium.serving.door import Door
@@ -26,7 +26,13 @@ from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, Too
 from sensorium.serving.recommend_schemas import RecommendationList, RecommendRequest
 from sensorium.serving.responses_schemas import ResponseObject, ResponsesRequest
 from sensorium.serving.safe_json import parse
-from sensorium.serving.schemas import ChatRequest, ClassifyRequest, EmbeddingRequest, TranscriptionForm
+from sensorium.serving.schemas import (
+    ChatRequest,
+    ClassifyRequest,
+    EmbeddingRequest,
+    TranscriptionForm,
+    TranslateRequest,
+)
 from sensorium.serving.service import Parts, Service
 from sensorium.serving.settings import Settings
 from sensorium.serving.single_file import SingleFile
@@ -129,6 +135,10 @@ def _add_routes(app: FastAPI, service: Service, gate: Gate) -> None:
     @app.post("/v1/recommend", summary="What a user may like next", response_model_exclude_none=True)
     async def recommend(body: RecommendRequest, request: Request) -> RecommendationList:
         return await recommending.recommend(body, request, service)
+
+    @app.post("/v1/translate", summary="Texts into another language")
+    async def translate(body: TranslateRequest, request: Request) -> replies.Translations:
+        return await translations.translate_texts(body, request, service)
 
 
 def _streams(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from sensorium.serving.protocols import Finish
 
@@ -134,6 +134,23 @@ class Classification(BaseModel):
 class Classifications(BaseModel):
     object: Literal["list"] = "list"
     data: list[Classification]
+    model: str
+
+
+class Translation(BaseModel):
+    index: int
+    text: str
+
+
+class Translations(BaseModel):
+    """Translations in the order of the texts, and the language tags that they are from and in."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    object: Literal["list"] = "list"
+    data: list[Translation]
+    from_: str = Field(alias="from")
+    to: str
     model: str
 
 

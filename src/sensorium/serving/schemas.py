@@ -225,6 +225,23 @@ class ClassifyRequest(Request):
     user: Tag = None
 
 
+# -- translations ----------------------------------------------------------------------------------
+
+LanguageTag = Annotated[str, Field(min_length=1, max_length=40)]
+Sentence = Annotated[str, Field(max_length=20_000)]
+
+
+class TranslateRequest(Request):
+    """``/v1/translate``: texts, their language and the one wanted, as tags; a picture of what they say as an address."""
+
+    model: Name
+    input: Sentence | Annotated[list[Sentence], Field(min_length=1, max_length=256)]
+    from_: Annotated[LanguageTag | None, Field(alias="from")] = None
+    to: LanguageTag | None = None
+    image: Reference | None = None
+    user: Tag = None
+
+
 # -- sounds ----------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,18 @@ class Recommend(Protocol):
     def __call__(self, asked: RecommendRequest) -> RecommendationList: ...
 
 
+class TranslateTexts(Protocol):
+    """Translates texts, with a picture's bytes or None. ``directions``: as "en-de"; ``tokens`` counts those of each text."""
+
+    directions: list[str]
+    sees_pictures: bool
+    most_tokens: int
+
+    def tokens(self, texts: list[str]) -> list[int]: ...
+
+    def __call__(self, texts: list[str], source: str, target: str, picture: bytes | None) -> list[str]: ...
+
+
 Embed = Callable[[list[Message]], tuple[np.ndarray, int]]  # conversations of one turn -> (n, width) float32, tokens
 Transcribe = Callable[[bytes, str | None, str | None], Spoken]  # a sound's bytes, language, prompt
 
@@ -65,8 +77,8 @@ class Parts:
     """What can be asked; None: this run does not answer that.
 
     Attributes:
-        engine: answers conversations. embed, classify, transcribe, recommend: block, so they run in threads, one call at
-            a time.
+        engine: answers conversations. embed, classify, transcribe, recommend, translate: block, so they run in threads, one
+            call at a time.
         transcribe_names: names of the model that transcribes.
     """
 
@@ -76,6 +88,7 @@ class Parts:
     transcribe: Transcribe | None = None
     transcribe_names: tuple[str, ...] = ("whisper-1",)
     recommend: Recommend | None = None
+    translate: TranslateTexts | None = None
 
 
 @dataclass
@@ -102,6 +115,7 @@ class Service:
             "/v1/chat/completions": parts.engine,
             "/v1/classify": parts.classify,
             "/v1/recommend": parts.recommend,
+            "/v1/translate": parts.translate,
         }
         mend = " or ".join(route for route, part in answers.items() if part is not None)
         return invalid(f"this run {what}; ask {mend or '/v1/models'}", "model", "unsupported_model")

@@ -7,20 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from sensorium.data.collate import Batch
 from sensorium.data.rows import Example
+from sensorium.objectives.loss import Loss
+
+__all__ = ["Answers", "Feed", "Loss", "Progress"]
 
 Progress = Callable[[int], None]  # called with the number of rows just finished
-
-
-@dataclass
-class Loss:
-    """A sum over ``count`` supervised items, so that processes and micro-batches can divide by the right total."""
-
-    total: Tensor
-    count: int
 
 
 class Feed(Protocol):

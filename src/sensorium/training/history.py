@@ -62,7 +62,7 @@ class History:
     Attributes:
         steps, epochs: how many optimiser steps, and passes over the data (fractional).
         losses: (step, training loss per supervised item), about a thousand points at the most, each a mean since the last.
-        validations: ``{"step", "epoch", "metrics"}`` each.
+        validations: ``{"step", "epoch", "seconds", "metrics"}`` each; seconds of training until then, over all sittings.
         best: ``{"metric", "value", "step"}`` of the weights that are now in the model; None without validation.
         seconds: wall time over all sittings; ``samples_per_second`` counts rows over the steps alone.
         peak_memory: bytes; resident set on CPU, allocated on a GPU.

@@ -57,6 +57,7 @@ def train(
     progress: Progress,
     metric: Metric = Metric(),  # noqa: B008 (frozen)
     new_modules: Sequence[str] = (),
+    updated: Callable[[], None] | None = None,
     say: Say = print,
 ) -> History:
     """Tune ``model`` in place and leave its best weights in it, in evaluation mode.
@@ -66,6 +67,7 @@ def train(
         tracker: opens the curves at the step that training starts from; called in the main process only.
         validate: runs in every process on the built model; the main process's ``metric`` decides. None: no choosing.
         new_modules: name prefixes that learn at ``recipe.head_learning_rate``.
+        updated: called after each step's update, in every process; what it changes belongs into the model's buffers.
 
     The same call with the same checkpoints goes on where the newest valid one stands, bit for bit; of a finished training
     it only loads the best weights. Each epoch's end validates; so does the last step.
@@ -81,7 +83,9 @@ def train(
     model.to(accelerator.device)
     optimizer = MasterAdamW(parameter_groups(model, recipe, new_modules))
     state = LoopState(plan.signature(), planned_steps(recipe, plan.steps))
-    session = _Session(model, task, recipe, plan, accelerator, checkpoints, tracker, metric, optimizer, state, say)
+    session = _Session(
+        model, task, recipe, plan, accelerator, checkpoints, tracker, metric, optimizer, state, say, updated
+    )
     session.resume()
     with (
         stop_on_signals() as stop,
@@ -122,6 +126,7 @@ class _Session:
     optimizer: MasterAdamW
     state: LoopState
     say: Say
+    updated: Callable[[], None] | None = None
     tracker: Tracker = field(default_factory=NoTracker)
     _wrapped: nn.Module = field(init=False)
     _mark: float = 0.0
@@ -220,6 +225,8 @@ class _Session:
         norm = self.optimizer.step(factor, accelerator.num_processes / items, recipe.clip_norm)
         if not math.isfinite(norm):
             raise _non_finite("gradient", state.step, collect(accelerator, rows))
+        if self.updated is not None:
+            self.updated()
         seconds = self._tick()
         self._steps += 1
         if self._steps > WARM_STEPS:
@@ -256,7 +263,8 @@ class _Session:
         self._wrapped.train()
         give_back()  # answering takes other sizes than learning does: what it leaves in the heap would not be used again
         state.validation_seconds += self._tick()
-        state.validations.append({"step": state.step, "epoch": state.step / self.plan.steps, "metrics": metrics})
+        place = {"step": state.step, "epoch": state.step / self.plan.steps, "seconds": state.seconds}
+        state.validations.append({**place, "metrics": metrics})
         self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, state.step)
         if self.metric.better(metrics[self.metric.name], state.best):
             state.best, state.best_step, state.stale = metrics[self.metric.name], state.step, 0
