@@ -217,6 +217,12 @@ def test_pictures_and_texts_find_each_other(aligned: Path) -> None:
     assert np.mean(np.array(rows["rank_after"]) <= 5) == pytest.approx(after["recall@5"]["value"])
 
 
+def test_an_encoder_is_aligned_once(aligned: Path, tmp_path: Path) -> None:
+    again = ("--set", f"model.image={aligned / 'model' / 'image'}", "--output", tmp_path / "again")
+    found = call("fit", aligned / "requested.yaml", *again)
+    assert found.code == 2 and "is aligned already; name the encoder that it was made from" in found.line
+
+
 def test_a_classifier_starts_from_both_sides_of_the_alignment(aligned: Path, pictures: Path, tmp_path: Path) -> None:
     rows = pictures.read_text().splitlines()
     labelled = ["picture,words,label", *(f"{row},{row.split()[1]}" for row in rows[1:])]
