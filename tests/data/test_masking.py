@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from sensorium.data.infilling import infill, restore
 from sensorium.data.masking import Vocabulary, hidden_spans, hide, sentinel_names
+from sensorium.data.sentences import SentenceParts
 from sensorium.data.words import Words, token_bytes
 from sensorium.errors import RecipeError
 from sensorium.modalities import generator
@@ -83,6 +84,32 @@ def test_words_of_word_pieces() -> None:
     ids = np.array([1, *made.encode("playing, chess", add_special_tokens=False)])
     assert ids.tolist() == [1, 2, 3, 5, 4]
     assert Words(made)(ids).tolist() == [0, 1, 1, 2, 3]
+
+
+def marked() -> Any:
+    """A tokenizer that marks the start of every text and word, as Llama 2's does."""
+    pieces = [
+        ("<unk>", 0.0),
+        ("\u2581play", -1.0),
+        ("ing", -1.0),
+        ("\u2581", -3.0),
+        ("<0x0A>", -9.0),
+        ("it", -2.0),
+        (".", -2.0),
+    ]
+    inner = Tokenizer(models.Unigram(pieces, 0, byte_fallback=True))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+
+
+def test_words_behind_a_mark_and_sentences_that_part_at_spaces_alone() -> None:
+    made = marked()
+    ids = np.array(made.encode("playing it.", add_special_tokens=False))
+    assert made.convert_ids_to_tokens(ids.tolist()) == ["\u2581play", "ing", "\u2581", "it", "."]
+    assert Words(made)(ids).tolist() == [0, 0, 1, 2, 3]
+    assert token_bytes(made)[4] == b"\n"
+    parts = SentenceParts(made)
+    assert parts("It is so. Was it?\nOne") == ["It is so.", " Was it?\nOne"]
 
 
 # -- masking ---------------------------------------------------------------------------------------

@@ -117,7 +117,8 @@ def test_a_causal_model_learns_and_is_measured_on_held_out_documents(causal: Pat
     assert after["perplexity"]["value"] == pytest.approx(np.exp(nats.sum() / tokens.sum()))
     assert after["byte_perplexity"]["value"] == pytest.approx(np.exp(nats.sum() / sizes.sum()))
     assert len(rows["document"]) == metrics["rows"] == run.read_json("data_report.json")["splits"]["test"]
-    assert "perplexity" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert "perplexity" in page and "Validation: masked_lm" in page
     assert {"loss", "causal_lm", "masked_lm"} <= set(run.read_json("history.json")["validations"][0]["metrics"])
 
 
@@ -151,16 +152,27 @@ def test_another_recipe_starts_from_it(causal: Path, mixed: Path, parts: dict[st
     assert started.backbone == str(causal / "model")
 
 
-def test_bert_names_hidden_words(folder: Path, tmp_path: Path) -> None:
-    made = {**SMALL, "architecture": "bert", "width": 32}
-    path = recipe(folder, "bert", model__scratch=made, pretraining__objectives={"masked_lm": 1.0}, training__epochs=60)
+BERT = {**SMALL, "architecture": "bert", "width": 32}
+
+
+def test_bert_is_measured_by_hidden_words_and_pairs_of_sentences(folder: Path) -> None:
+    objectives = {"masked_lm": 1.0, "next_sentence": 0.5}
+    done("fit", recipe(folder, "bert", model__scratch=BERT, pretraining__objectives=objectives))
+    metrics = validated(Run(folder / "bert").metrics)
+    assert metrics["primary"] == "masked_accuracy" and "perplexity" not in metrics["after"]
+    assert metrics["baselines"]["chance"]["next_sentence_accuracy"]["value"] == 0.5
+    assert metrics["after"]["masked_perplexity"]["value"] < metrics["before"]["masked_perplexity"]["value"]
+    assert AutoModel.from_pretrained(folder / "bert" / "model").config.model_type == "bert"
+
+
+@pytest.mark.long
+def test_bert_names_hidden_words(folder: Path) -> None:
+    objectives = {"masked_lm": 1.0}
+    path = recipe(folder, "long", model__scratch=BERT, pretraining__objectives=objectives, training__epochs=60)
     more = ("training.patience=null", "training.learning_rate=0.005", "pretraining.masking.unit=whole_word")
     done("fit", path, *(word for one in more for word in ("--set", one)))
-    metrics = Run(folder / "bert").metrics
-    assert metrics["primary"] == "masked_accuracy" and "perplexity" not in metrics["after"]
+    metrics = Run(folder / "long").metrics
     assert metrics["after"]["masked_accuracy"]["value"] > metrics["baselines"]["unigram"]["masked_accuracy"]["value"]
-    model = AutoModel.from_pretrained(folder / "bert" / "model")
-    assert model.config.model_type == "bert"
 
 
 # -- media -----------------------------------------------------------------------------------------
@@ -205,6 +217,12 @@ def test_pictures_and_texts_find_each_other(aligned: Path) -> None:
     assert np.mean(np.array(rows["rank_after"]) <= 5) == pytest.approx(after["recall@5"]["value"])
 
 
+def test_an_encoder_is_aligned_once(aligned: Path, tmp_path: Path) -> None:
+    again = ("--set", f"model.image={aligned / 'model' / 'image'}", "--output", tmp_path / "again")
+    found = call("fit", aligned / "requested.yaml", *again)
+    assert found.code == 2 and "is aligned already; name the encoder that it was made from" in found.line
+
+
 def test_a_classifier_starts_from_both_sides_of_the_alignment(aligned: Path, pictures: Path, tmp_path: Path) -> None:
     rows = pictures.read_text().splitlines()
     labelled = ["picture,words,label", *(f"{row},{row.split()[1]}" for row in rows[1:])]
@@ -221,6 +239,15 @@ def test_a_classifier_starts_from_both_sides_of_the_alignment(aligned: Path, pic
     assert sha256_file(kept / "alignment.safetensors") == sha256_file(
         aligned / "model" / "image" / "alignment.safetensors"
     )
+
+
+def test_sounds_and_texts_are_aligned_too(folder: Path, mixed: Path, parts: dict[str, Path]) -> None:
+    data = {"source": str(mixed), "inputs": {"sound": "audio", "words": "text"}}
+    path = recipe(folder, "sounds", data=data, pretraining__objectives={"contrastive": 1.0}, training__epochs=4)
+    done("fit", path, "--set", f"model.audio={parts['whisper']}")
+    after = validated(Run(folder / "sounds").metrics)["after"]
+    assert "recall@10" in after and "matching_accuracy" not in after
+    assert (folder / "sounds" / "model" / "audio" / "alignment.safetensors").is_file()
 
 
 # -- going on --------------------------------------------------------------------------------------

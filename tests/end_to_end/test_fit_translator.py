@@ -173,3 +173,4 @@ def test_a_pretrained_gpt_learns_directions_by_a_tag(parts: dict[str, Path], tmp
     with pytest.raises(DataError, match="en into fr was not learnt"):
         opened.translate(["one"], "en", "fr")
     assert opened.tokens(["one two"])[0] < opened.most_tokens
+    assert done("translate", tmp_path / "gpt", "--from", "en", "--to", "de", "one two").out.strip() == said[0]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from sensorium.training.batches import BatchPlan
 from tests.end_to_end.commands import done, new_process, sets, tiny
+from tests.end_to_end.toy_language import write_recipe
 from tests.small_data import mixed_table
 
 # on CPU too, only --multi_gpu makes accelerate start several processes
@@ -76,3 +77,17 @@ def test_no_row_repeats_within_an_epoch() -> None:
             unit for rank in range(world) for part in plan.epoch(1).share(0, plan.steps, rank, world) for unit in part
         ]
         assert sorted(seen) == list(range(units))
+
+
+def test_two_processes_teach_a_translator_as_one(cache: Path, tmp_path: Path) -> None:
+    """Averaged weights and the chosen ones too: 8 steps, dropout on."""
+    settings = {"max_steps": 8, "batch_size": 16, "micro_batch_size": 8, "learning_rate": 5e-4}
+    done("fit", write_recipe(tmp_path, "one", 100, **settings))
+    launched = [*LAUNCH, "-m", "sensorium.cli.main", "fit", str(write_recipe(tmp_path, "two", 100, **settings))]
+    said = new_process(launched, cache, timeout=240)
+    assert said.code == 0, said.err[-3000:]
+    one, two = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("one", "two"))
+    for name in one:
+        if "both.bias" in name:  # keys' half: attention does not depend on it, rounding alone moves it
+            continue
+        assert (one[name] - two[name]).abs().max() <= 1e-3 * one[name].abs().max() + 1e-6, name

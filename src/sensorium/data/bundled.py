@@ -91,7 +91,7 @@ def emoji_names(cache: Path) -> Source:
     path = assets.locate("emoji") / "emoji.parquet"
     tags = languages(path)
     inputs = dict.fromkeys(tags[:1] + tags[2:], "text") | {"picture": "image"}
-    defaults = {"inputs": inputs, "target": tags[1], "group_by": "concept", "languages": tags}
+    defaults = {"inputs": inputs, "target": tags[1], "group_by": "concept", "languages": tags, "by": ["group"]}
     return _build(lambda: chunks(path), "emoji-names", f"{sha256_file(path)} emoji-names 1", cache, defaults)
 
 

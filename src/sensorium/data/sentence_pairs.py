@@ -104,7 +104,7 @@ def sentence_pairs(
         raise DataError(
             "this tokenizer's tokens do not part at sentences",
             where="pretraining.objectives",
-            mend="leave next_sentence out, or use a byte-level or WordPiece tokenizer",
+            mend="leave next_sentence out, or use a byte-level tokenizer",
         )
     asked = f"{VERSION} {part} " + (f"{split.validation} {split.test} {split.seed}" if part else "")
     name = f"sentences-{sha256_text(asked)[:32]}"

@@ -21,8 +21,8 @@ LONGEST = 1 << 16  # characters tokenised at once; a longer stretch without an e
 class SentenceParts:
     """``parts(text)``: sentences that, tokenised one by one, make up the tokens of the whole text.
 
-    Only those ends of sentences part a text at which the tokenizer parts it as well (byte-level and WordPiece ones at all,
-    those that write a mark before every text at none; a text is then one sentence).
+    Only those kinds of ends part a text at which the tokenizer parts it as well: byte-level and WordPiece ones at all, those
+    that write a mark before every text (SentencePiece) at spaces alone. Where there is none, a text is one sentence.
     """
 
     def __init__(self, tokenizer: Any) -> None:

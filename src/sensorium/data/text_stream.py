@@ -112,7 +112,7 @@ class Corpus:
         return shard, number - int(self.firsts[shard])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)  # maps, not memory: windows are read in any order
 def _opened(folder: Path) -> Shard:
     return Shard.open(folder)
 

@@ -117,6 +117,9 @@ def charts(history: dict[str, Any]) -> list[dict[str, Any]]:
             else None
         )
         found.append((f"Validation: {label(measured)}", [Line(label(measured), points, "main", dots=True)], ring))
+    for name in dict.fromkeys(name for v in validations for name in v["metrics"] if measured == "loss" != name):
+        parts = [(v["step"], v["metrics"][name]) for v in validations if name in v["metrics"]]  # each objective's own
+        found.append((f"Validation: {label(name)}", [Line(label(name), parts, "second", dots=True)], None))
     rates = [(float(entry[0]), float(entry[2])) for entry in history.get("losses", []) if len(entry) > 2]
     found.append(("Learning rate (share of its peak)", [Line("learning rate", rates, "main")], None))
     views = []

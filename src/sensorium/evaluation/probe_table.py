@@ -49,7 +49,7 @@ def probe_metrics(
 
 
 def probe_rows(probe: dict[str, Any], metric: str | None = None) -> list[list[str]]:
-    """A row a disguise as words: hidden, sentences, right, wrong, none, right - none, right - wrong, each with interval and p."""
+    """A row a disguise as words: hidden, sentences, right, wrong, none, right - none, right - wrong, each with its interval."""
     name = metric or probe["primary"]
     table = []
     for hidden, part in probe["hidden"].items():
@@ -80,13 +80,14 @@ def probe_findings(probe: dict[str, Any]) -> list[str]:
             tone = (
                 "no clear difference to" if gap["p"] >= LEVEL else "better than" if gap["value"] > 0 else "worse than"
             )
-            found.append(f"{hides}, the right picture is {tone} {words}: {label(name)} {_gap(name, gap)}.")
+            told = f"{label(name)} {_gap(name, gap)}, {shown_p(gap['p'])}"
+            found.append(f"{hides}, the right picture is {tone} {words}: {told}.")
     return found
 
 
 def _gap(name: str, gap: dict[str, float]) -> str:
     interval = f"[{bare(name, gap['low'], True)}, {bare(name, gap['high'], True)}]"
-    return f"{bare(name, gap['value'], True)} {interval}, {shown_p(gap['p'])}"
+    return f"{bare(name, gap['value'], True)} {interval}"
 
 
 def _taken(cases: TranslationMeasured, places: np.ndarray) -> TranslationMeasured:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +20,9 @@ from sensorium.data.sources import Source, open_source
 from sensorium.data.text_stream import PARTS
 from sensorium.errors import DataError, RecipeError
 from sensorium.jobs.cell_features import cell_features
+from sensorium.jobs.parts import resolve
 from sensorium.jobs.prepare import Looked, Prepared, fixed_choice, part
+from sensorium.models.alignment import FILE as ALIGNMENT
 from sensorium.recipe import Recipe
 
 BETWEEN = ". "  # a row's several texts
@@ -138,7 +141,7 @@ def media_features(table: MediaTable, recipe: Recipe, progress: Any) -> dict[int
     """Row -> features (1, width) fp32 of its medium by the recipe's encoder, computed once.
 
     Raises:
-        RecipeError: the data have no medium, or the recipe no encoder for it.
+        RecipeError: the data have no medium, or the recipe no encoder for it, or one that is aligned already.
     """
     if table.column is None or table.kind is None:
         raise no_media()
@@ -146,6 +149,10 @@ def media_features(table: MediaTable, recipe: Recipe, progress: Any) -> dict[int
     if asked is None:
         raise RecipeError(
             f"the data have {table.kind} inputs", where=f"model.{table.kind}", mend="name an encoder for them"
+        )
+    if (Path(resolve(str(asked), table.kind)) / ALIGNMENT).is_file():
+        raise RecipeError(
+            "is aligned already", where=f"model.{table.kind}: {asked}", mend="name the encoder that it was made from"
         )
     cells, root = Cells(table.prepared, table.column), table.prepared.source.root
     with torch.inference_mode():

@@ -27,9 +27,10 @@ def answered(run: Run, corpus: ParallelCorpus) -> tuple[TranslationMeasured, lis
         name.replace("_", " "): table.column(name).to_pylist() for name in table.column_names if name not in COLUMNS
     }
     directions, sources, targets = (table.column(name).to_pylist() for name in COLUMNS[1:])
-    return TranslationMeasured(
-        directions, sources, targets, systems, corpus.clusters(table.column("row").to_numpy())
-    ), rows
+    clusters = corpus.clusters(table.column("row").to_numpy())
+    by = corpus.table.defaults.get("by", [])
+    groups = {name: corpus.table.table.column(name).take(table.column("row")).to_pylist() for name in by}
+    return TranslationMeasured(directions, sources, targets, systems, clusters, groups), rows
 
 
 def write_page(run: Run, recipe: Recipe, corpus: ParallelCorpus, seconds: float) -> None:
