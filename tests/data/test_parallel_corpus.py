@@ -98,7 +98,7 @@ def test_tags_in_whatever_case(tmp_path: Path) -> None:
 def test_unequal_line_counts(tmp_path: Path) -> None:
     (tmp_path / "a.en").write_text("one\ntwo\n")
     (tmp_path / "a.de").write_text("eins\n")
-    with pytest.raises(DataError, match="not line-aligned: a.en has 2 lines, a.de has 1 lines"):
+    with pytest.raises(DataError, match=r"not line-aligned: a\.en has 2 lines, a\.de has 1 lines"):
         corpus([str(tmp_path / "a.en"), str(tmp_path / "a.de")], tmp_path / "cache", format="parallel")
 
 

@@ -56,9 +56,9 @@ class Pairs:
                 source = encode(self.tokenizer, [hidden], masked=True)[0][: self.window - 2]
         end = np.array([self.tokenizer.convert_tokens_to_ids(END)])
         picture = None
-        if self.pictures is not None and bool(self.pictures[1][row]):
-            if np.random.default_rng([self.seed, epoch, unit, 1]).random() >= self.withheld:
-                picture = self.pictures[0][row]
+        shown = np.random.default_rng([self.seed, epoch, unit, 1]).random() >= self.withheld
+        if self.pictures is not None and shown and bool(self.pictures[1][row]):
+            picture = self.pictures[0][row]
         return Pair(
             row,
             np.concatenate([first, source, end]),

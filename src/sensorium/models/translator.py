@@ -21,6 +21,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from sensorium.errors import RunError, first_line
 from sensorium.models.fast_dropout import FastDropout
 from sensorium.models.recommender import without_bars
+from sensorium.models.translator_layers import DecoderLayer, EncoderLayer
 
 
 class TranslatorConfig(PreTrainedConfig):
@@ -99,9 +100,9 @@ class Translator(PreTrainedModel):
         self.picture: nn.Sequential | None = None
         if config.picture_width:
             self.picture = nn.Sequential(nn.LayerNorm(config.picture_width), nn.Linear(config.picture_width, width))
-        self.encoder = nn.ModuleList(_EncoderLayer(config) for _ in range(config.layers))
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.encoder_norm = nn.LayerNorm(width)
-        self.decoder = nn.ModuleList(_DecoderLayer(config) for _ in range(config.layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.decoder_norm = nn.LayerNorm(width)
         self.dropout, self.feature_dropout = FastDropout(config.dropout), FastDropout(config.feature_dropout)
         self.post_init()
@@ -196,107 +197,10 @@ class Translator(PreTrainedModel):
         cache.own, cache.steps = own, cache.steps + 1
         return self.logits(self.decoder_norm(hidden))
 
-    def _decoder_layers(self) -> Iterator[_DecoderLayer]:
+    def _decoder_layers(self) -> Iterator[DecoderLayer]:
         for layer in self.decoder:
-            assert isinstance(layer, _DecoderLayer)
+            assert isinstance(layer, DecoderLayer)
             yield layer
-
-
-class _Attention(nn.Module):
-    """Multi-head attention by plain matrix products: at a sentence's length faster on CPU than a fused kernel's backward."""
-
-    def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.queries = _linear(config.width, config.width)
-        self.both = _linear(config.width, 2 * config.width)
-        self.out = _linear(config.width, config.width)
-
-    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, positions, width) -> keys and values (batch, heads, positions, size)."""
-        keys, values = self.both(states).chunk(2, -1)
-        return self._parted(keys), self._parted(values)
-
-    def forward(self, hidden: Tensor, states: Tensor, bias: Tensor) -> Tensor:
-        """(batch, steps, width) looks at ``states`` (batch, positions, width); bias is added to scores."""
-        return self.attend(self._parted(self.queries(hidden)), *self.keys_values(states), bias)
-
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """(…, heads, steps, size) -> (…, steps, width)."""
-        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
-        if bias is not None:
-            scores = scores + bias
-        share = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))  # slow on CPU in bf16
-        found = share.to(values.dtype) @ values
-        return self.out(found.transpose(-2, -3).flatten(-2))
-
-    def _parted(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
-
-    def one(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(batch, beams, width) -> queries, keys, values of one step, (batch, beams, heads, 1, size) each."""
-        keys, values = self.both(hidden).chunk(2, -1)
-        parts = (part.unflatten(-1, (self.heads, 1, -1)) for part in (self.queries(hidden), keys, values))
-        return tuple(parts)  # type: ignore[return-value]
-
-
-class _FeedForward(nn.Module):
-    def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
-        self.up, self.down = _linear(config.width, config.feed_forward), _linear(config.feed_forward, config.width)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.down(functional.relu(self.up(hidden)))
-
-
-class _EncoderLayer(nn.Module):
-    def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(2))
-        self.own, self.feed = _Attention(config), _FeedForward(config)
-        self.dropout = FastDropout(config.dropout)
-
-    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        read = self.norms[0](hidden)
-        hidden = hidden + self.dropout(self.own(read, read, bias))
-        return hidden + self.dropout(self.feed(self.norms[1](hidden)))
-
-
-class _DecoderLayer(nn.Module):
-    def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(3))
-        self.own, self.across, self.feed = _Attention(config), _Attention(config), _FeedForward(config)
-        self.dropout = FastDropout(config.dropout)
-
-    def forward(self, hidden: Tensor, behind: Tensor, memory: Tensor, seen: Tensor) -> Tensor:
-        read = self.norms[0](hidden)
-        hidden = hidden + self.dropout(self.own(read, read, behind))
-        hidden = hidden + self.dropout(self.across(self.norms[1](hidden), memory, seen))
-        return hidden + self.dropout(self.feed(self.norms[2](hidden)))
-
-    def memorise(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the memory's states, for ``step``."""
-        return self.across.keys_values(memory)
-
-    def step(
-        self, hidden: Tensor, own: tuple[Tensor, Tensor] | None, memory: tuple[Tensor, Tensor], seen: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One step of a search: hidden (batch, beams, width), the layer's keys and values so far, and the memory's."""
-        queries, keys, values = self.own.one(self.norms[0](hidden))
-        if own is not None:
-            keys, values = torch.cat([own[0], keys], -2), torch.cat([own[1], values], -2)
-        hidden = hidden + self.own.attend(queries, keys, values, None).squeeze(-2)
-        asked = self.across._parted(self.across.queries(self.norms[1](hidden)))  # beams are steps that do not meet
-        hidden = hidden + self.across.attend(asked, *memory, seen)
-        return hidden + self.feed(self.norms[2](hidden)), (keys, values)
-
-
-def _linear(inner: int, outer: int) -> nn.Linear:
-    layer = nn.Linear(inner, outer)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
