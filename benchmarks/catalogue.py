@@ -110,9 +110,9 @@ def learn(items: int, kind: str, width: int, steps: int) -> dict[str, Any]:
     """Steps of training on invented interactions, whose number does not depend on that of the items."""
     import torch
 
-    from sensorium.data.interactions import Entities, Interactions
-    from sensorium.models.recommender import Recommender
-    from sensorium.models.recommender_config import RecommenderConfig
+    from sensorium.data.interactions.arrays import Entities, Interactions
+    from sensorium.models.ranking.config import RecommenderConfig
+    from sensorium.models.ranking.recommender import Recommender
     from sensorium.recipe import RecommenderRecipe, TrainingRecipe
     from sensorium.tasks.recommend import Recommend, Windows
     from sensorium.training.optim import MasterAdamW, parameter_groups

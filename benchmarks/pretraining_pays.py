@@ -99,7 +99,7 @@ def random_start(run: Path, folder: Path, seed: int) -> Path:
     import torch
     from transformers import AutoTokenizer
 
-    from sensorium.models.scratch import build
+    from sensorium.models.language.scratch import build
     from sensorium.recipe import Recipe
 
     scratch = Recipe.load(run / "recipe.yaml").model.scratch

@@ -175,9 +175,9 @@ def prepare(root: Path) -> dict[str, Any]:
     """One run of Sensorium for its tokenizer, and its training tokens one after another in a file for the peers."""
     from transformers import AutoTokenizer
 
-    from sensorium.data.packing import packed
+    from sensorium.data.text.packing import packed
     from sensorium.jobs.fit import fit
-    from sensorium.jobs.pretraining_data import open_texts
+    from sensorium.jobs.pretraining.data import open_texts
 
     made_up(root / "text.txt", SPEED_TEXT)
     recipe = recipe_of(root, 1, "fp32").model_copy(update={"output": str(root / "first")})
@@ -199,7 +199,7 @@ def speed(root: Path, side: str, precision: str, steps: int, clock: str) -> dict
 
     from benchmarks.pretraining_peers import nanogpt, trainer
     from sensorium.jobs.fit import fit
-    from sensorium.models.scratch import build
+    from sensorium.models.language.scratch import build
 
     stamps = Stamps(clock)
     recipe = recipe_of(root, WARM + steps, precision)

@@ -33,11 +33,11 @@ def made_up(path: Path, megabytes: int, words: int = 20_000) -> None:
 
 def memory(root: Path, megabytes: int) -> dict[str, Any]:
     """Text to shards, windows, and an epoch's order of them; the most memory of the process meanwhile."""
-    from sensorium.data.documents import Documents
-    from sensorium.data.packing import packed
     from sensorium.data.sources import files_fingerprint
-    from sensorium.data.text_stream import tokenised
-    from sensorium.models.tokenizer_training import train_tokenizer
+    from sensorium.data.text.documents import Documents
+    from sensorium.data.text.packing import packed
+    from sensorium.data.text.stream import tokenised
+    from sensorium.models.language.tokenizer_training import train_tokenizer
     from sensorium.recipe import SplitRecipe
     from sensorium.training.batches import BatchPlan
 

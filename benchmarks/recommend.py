@@ -69,8 +69,8 @@ def one_run(args: argparse.Namespace, name: str, recipe: str, overrides: dict[st
 
 def both_ranks(folder: Path) -> dict[str, dict[str, Any]]:
     """User: the held-out item (with several, the last), its rank among all items and among those not in the history."""
-    from sensorium.jobs.rankings import open_shop, rank
-    from sensorium.models.recommender import Recommender
+    from sensorium.jobs.ranking.rankings import open_shop, rank
+    from sensorium.models.ranking.recommender import Recommender
     from sensorium.recipe import Recipe
 
     recipe = Recipe.load(folder / "recipe.yaml")

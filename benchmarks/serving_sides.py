@@ -27,7 +27,7 @@ from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
 from sensorium.models.processor import Processor, ProcessorSettings
 from sensorium.models.sequences import end_of_turn
 from sensorium.recipe import AdaptRecipe, FusionRecipe
-from sensorium.serving.engine import BatchingEngine, EngineSettings
+from sensorium.serving.engine.batching import BatchingEngine, EngineSettings
 from sensorium.serving.protocols import Sampling
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

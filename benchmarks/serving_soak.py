@@ -18,7 +18,7 @@ from sensorium.data.rows import Example
 from sensorium.errors import MediaError
 from sensorium.models.decoding import DecodingSettings, generate
 from sensorium.models.sequences import end_of_turn
-from sensorium.serving.engine import BatchingEngine, EngineSettings
+from sensorium.serving.engine.batching import BatchingEngine, EngineSettings
 from sensorium.serving.protocols import BadGrammar, Full, Sampling, TooLong
 
 SHARE = 0.05  # of clients that hang up, and of requests that are malformed

@@ -66,7 +66,7 @@ def right(folder: Path, form: str, questions: int) -> str:
 
 def asked(one: Any, form: str) -> list[dict[str, Any]]:
     """A conversation's messages in a form."""
-    from sensorium.data.bundled_dialogue import messages_of
+    from sensorium.data.bundled.dialogue import messages_of
 
     if form in LEVELS:
         return messages_of(one, spoken=True, snr=LEVELS[form])
@@ -84,7 +84,7 @@ def asked(one: Any, form: str) -> list[dict[str, Any]]:
 def chosen(questions: int) -> list[Any]:
     """The test conversations that are asked, each kind of question as often."""
     from sensorium import assets
-    from sensorium.data.bundled_dialogue import conversations, read_emoji
+    from sensorium.data.bundled.dialogue import conversations, read_emoji
 
     return list(conversations(read_emoji(assets.locate("emoji") / "emoji.parquet"), "test", questions))
 
@@ -92,7 +92,7 @@ def chosen(questions: int) -> list[Any]:
 def constant(questions: int) -> str:
     """1 where the commonest training answer to a conversation's kind of question is right."""
     from sensorium import assets
-    from sensorium.data.bundled_dialogue import COUNTS, conversations, read_emoji
+    from sensorium.data.bundled.dialogue import COUNTS, conversations, read_emoji
 
     emoji = read_emoji(assets.locate("emoji") / "emoji.parquet")
     counts: dict[str, Counter[str]] = {}

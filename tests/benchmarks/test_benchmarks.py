@@ -15,7 +15,7 @@ from benchmarks.curves import Clock, PeakMemory, Watch, best, reaches
 from benchmarks.flops import products, shapes
 from benchmarks.peer import IGNORED, Questions, Schedule, Setup, build, collate, encode, train, validation_loss
 from benchmarks.runs import packed, unpacked
-from sensorium.data.bundled_dialogue import Conversation, Turn
+from sensorium.data.bundled.dialogue import Conversation, Turn
 from sensorium.data.rows import Example
 from sensorium.models.processor import Processor, ProcessorSettings
 from sensorium.recipe import Recipe

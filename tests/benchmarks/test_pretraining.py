@@ -14,8 +14,8 @@ from benchmarks.common import Results
 from benchmarks.pretraining_peers import nanogpt, trainer
 from benchmarks.pretraining_speed import BATCH, MODEL, SIDES, WARM, Stamps, page, recipe_of
 from benchmarks.pretraining_text import Watched, made_up
-from sensorium.models.scratch import build
-from sensorium.models.tokenizer_training import train_tokenizer
+from sensorium.models.language.scratch import build
+from sensorium.models.language.tokenizer_training import train_tokenizer
 from sensorium.recipe import ScratchRecipe
 
 WINDOW = 16

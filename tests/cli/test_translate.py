@@ -181,10 +181,10 @@ def test_probing(fitted: Path, sensorium: Callable[..., Any], monkeypatch: pytes
 def test_served_it_says_the_same(fitted: Path, sensorium: Callable[..., Any]) -> None:
     from starlette.testclient import TestClient
 
-    from sensorium.jobs.opened_translator import open_translator
-    from sensorium.jobs.serving_translator import make_translation_parts
+    from sensorium.jobs.translation.opened import open_translator
+    from sensorium.jobs.translation.serving import make_translation_parts
     from sensorium.serving.api import make_app
-    from sensorium.serving.engine import EngineSettings
+    from sensorium.serving.engine.batching import EngineSettings
     from sensorium.serving.settings import Settings
 
     parts = make_translation_parts(open_translator(fitted), EngineSettings())

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from sensorium.data.checks import DataReport, Finding, check
+from sensorium.data.checks.check import DataReport, Finding, check
 from sensorium.data.media import read_media
 from sensorium.data.schema import Schema
 from sensorium.data.tables import Source, from_rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sensorium.data.interactions import Entities, Interactions
+from sensorium.data.interactions.arrays import Entities, Interactions
 from sensorium.recipe import DataRecipe, InteractionsRecipe
 
 NOW = 1_750_000_000.0  # June 2025; every test's clock stands here

@@ -16,7 +16,7 @@ import yaml
 
 from sensorium.errors import DataError, RunError
 from sensorium.evaluation.schema import validated
-from sensorium.jobs.opened_translator import open_translator
+from sensorium.jobs.translation.opened import open_translator
 from sensorium.run import Run, sha256_file
 from sensorium.training.checkpoint import Checkpoints
 from tests.end_to_end.commands import call, done, sets, tiny

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from sensorium.jobs.rankings import open_shop
-from sensorium.jobs.recommender_parts import build_recommender
-from sensorium.models.recommender import Recommender
+from sensorium.jobs.ranking.parts import build_recommender
+from sensorium.jobs.ranking.rankings import open_shop
+from sensorium.models.ranking.recommender import Recommender
 from sensorium.objectives.knowledge import LOSSES
 from sensorium.recipe import Recipe
 from sensorium.run import Run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sensorium.models.recommender import Recommender
+from sensorium.models.ranking.recommender import Recommender
 from tests.end_to_end.commands import call, command, done, new_process
 
 WORDS = ("red", "blue", "green", "circle", "square", "what", "is", "it", "yes", "no")

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sensorium.cli.main import run as command
-from sensorium.jobs.rankings import open_shop, rank
-from sensorium.jobs.recommender_parts import build_recommender
-from sensorium.models.recommender import Recommender
+from sensorium.jobs.ranking.parts import build_recommender
+from sensorium.jobs.ranking.rankings import open_shop, rank
+from sensorium.models.ranking.recommender import Recommender
 from sensorium.recipe import Recipe
 from sensorium.run import Run
 from sensorium.training.progress import make_progress
@@ -141,7 +141,7 @@ def test_a_later_review_changes_no_answer(tmp_path: Path, shop: dict[str, object
 def test_a_resume_asks_the_first_weights_no_second_time(
     tmp_path: Path, shop: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sensorium.jobs.fit_recommender as job
+    import sensorium.jobs.ranking.fit as job
 
     whole = job.measured
     monkeypatch.setattr(job, "measured", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))

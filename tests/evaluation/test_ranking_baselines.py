@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sensorium.data.interactions import Entities, Histories, Interactions, InteractionSplits
+from sensorium.data.interactions.arrays import Entities, Histories, Interactions, InteractionSplits
 from sensorium.evaluation import ranking_baselines as baselines
 from sensorium.metrics.ranking import ranks_of
 

@@ -16,7 +16,7 @@ from sensorium.errors import DataError
 from sensorium.jobs.recommend import OpenedRecommender
 from sensorium.jobs.serving_parts import make_parts
 from sensorium.serving.api import make_app
-from sensorium.serving.engine import EngineSettings
+from sensorium.serving.engine.batching import EngineSettings
 from sensorium.serving.settings import Settings
 from tests.ring import fit_ring
 

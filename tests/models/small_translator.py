@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sensorium.models.translator import Memory, Translator, TranslatorConfig
+from sensorium.models.language.translator import Memory, Translator, TranslatorConfig
 
 PAD, END, TAG = 0, 1, 2
 

@@ -19,10 +19,10 @@ from PIL import Image
 from sensorium.data.messages import MediaPart, Message
 from sensorium.modalities import audio, image
 from sensorium.serving.api import make_app
-from sensorium.serving.fetch import Fetcher
-from sensorium.serving.gate import Gate
+from sensorium.serving.door.fetch import Fetcher
+from sensorium.serving.door.gate import Gate
 from sensorium.serving.protocols import Draining, Full, Piece, Sampling, ScoredToken, TooLong
-from sensorium.serving.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
+from sensorium.serving.routes.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
 from sensorium.serving.server import Server, bind
 from sensorium.serving.service import Labelled, Parts, Spoken
 from sensorium.serving.settings import Settings

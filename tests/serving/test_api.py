@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 
 from sensorium.errors import MediaError
 from sensorium.run import sha256_text
+from sensorium.serving.door.gate import Gate
 from sensorium.serving.errors import of_validation, translate
-from sensorium.serving.gate import Gate
 from sensorium.serving.protocols import Expired
 from tests.serving.fake import KEY, FakeEngine, app_of, data_url, png, served
 

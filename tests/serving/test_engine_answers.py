@@ -8,16 +8,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.serving.test_engine import running, wait
 
 from sensorium.data.collate import collate
 from sensorium.data.messages import Message
 from sensorium.data.rows import Example
 from sensorium.models.decoding import DecodingSettings, generate
-from sensorium.serving.engine import BatchingEngine
-from sensorium.serving.grammars import grammar_of_choices, grammar_of_schema
+from sensorium.serving.engine.batching import BatchingEngine
+from sensorium.serving.engine.grammars import grammar_of_choices, grammar_of_schema
 from sensorium.serving.protocols import Piece, Sampling
 from tests.serving.dialogues import alone, conversation, picture, talker, user
-from tests.serving.test_engine import running, wait
 
 FUSION = {"kind": "tokens", "from_layer": 0}
 QUESTION = [user(("image", picture(1)), "what is it? red blue green")]

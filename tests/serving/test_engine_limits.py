@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.serving.test_engine import SMALL, running, wait
 
 from sensorium.data.messages import MediaPart, Message, TextPart
 from sensorium.errors import DataError, MediaError
 from sensorium.models.turns import context_length
-from sensorium.serving.engine import BatchingEngine
-from sensorium.serving.grammars import grammar_of_choices
+from sensorium.serving.engine.batching import BatchingEngine
+from sensorium.serving.engine.grammars import grammar_of_choices
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, Sampling, TooLong
 from tests.serving.dialogues import alone, conversation, picture, talker, user
-from tests.serving.test_engine import SMALL, running, wait
 from tests.tiny_models import model_of, processor_of
 
 TOKENS = {"kind": "tokens", "from_layer": 2}

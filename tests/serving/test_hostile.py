@@ -22,7 +22,7 @@ import soundfile
 from PIL import Image
 
 from sensorium.run import sha256_text
-from sensorium.serving.fetch import Fetcher
+from sensorium.serving.door.fetch import Fetcher
 from sensorium.serving.settings import FetchLimits, MediaLimits
 from tests.serving.fake import KEY, FakeEngine, app_of, b64, data_url, exchange, png, served, wav
 from tests.serving.fetching import Network, reply

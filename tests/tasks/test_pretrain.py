@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from sensorium.data.infilling import infill
-from sensorium.data.masking import Vocabulary, hide, sentinel_names
-from sensorium.data.packing import Window
+from sensorium.data.text.infilling import infill
+from sensorium.data.text.masking import Vocabulary, hide, sentinel_names
+from sensorium.data.text.packing import Window
 from sensorium.errors import RecipeError
-from sensorium.models.pretraining import MEDIA, Aligned, Alignment, PretrainingModel
-from sensorium.models.scratch import build
-from sensorium.models.tokenizer_training import train_tokenizer
+from sensorium.models.language.pretraining import MEDIA, Aligned, Alignment, PretrainingModel
+from sensorium.models.language.scratch import build
+from sensorium.models.language.tokenizer_training import train_tokenizer
 from sensorium.recipe import MaskingRecipe, PretrainingRecipe, ScratchRecipe
 from sensorium.tasks.pretrain import (
     Item,

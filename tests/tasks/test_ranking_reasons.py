@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sensorium.data.interactions import Histories
+from sensorium.data.interactions.arrays import Histories
 from sensorium.tasks.ranking_reasons import because
 
 

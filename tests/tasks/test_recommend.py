@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sensorium.data.interactions import Entities, Histories, Interactions
-from sensorium.models.recommender import Recommender
-from sensorium.models.recommender_config import RecommenderConfig
+from sensorium.data.interactions.arrays import Entities, Histories, Interactions
+from sensorium.models.ranking.config import RecommenderConfig
+from sensorium.models.ranking.recommender import Recommender
 from sensorium.recipe import RecommenderRecipe
 from sensorium.tasks.recommend import Recommend, Windows
 

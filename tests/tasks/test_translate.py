@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from sensorium.models.tokenizer_training import train_tokenizer
-from sensorium.models.translator import Translator, TranslatorConfig
+from sensorium.models.language.tokenizer_training import train_tokenizer
+from sensorium.models.language.translator import Translator, TranslatorConfig
 from sensorium.tasks.hidden_words import MARK
 from sensorium.tasks.translate import Pair, Translate, encode, padded, special_tokens, tag, translate_texts
 

@@ -49,7 +49,7 @@ def evaluate(
 
 
 def _probe(run: str, emit: Callable[[dict[str, Any]], None], as_json: bool) -> None:
-    from sensorium.jobs.translation_probe import probe_run
+    from sensorium.jobs.translation.probe import probe_run
 
     found = probe_run(run)
     emit(found)

@@ -44,8 +44,8 @@ def recommend(
     if out is not None and not out.lower().endswith(".parquet"):
         raise SensoriumError("unknown kind of file", where=f"--out {out}", mend="end its name in .parquet")
     with one_json_object(as_json) as emit:
+        from sensorium.jobs.ranking.lists import write_lists
         from sensorium.jobs.recommend import OpenedRecommender
-        from sensorium.jobs.recommend_lists import write_lists
 
         opened = OpenedRecommender(run)
         if out is not None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sensorium.data.inference import label
-from sensorium.data.readers import MEDIA, NUMBER
+from sensorium.data.readers.chunks import MEDIA, NUMBER
 from sensorium.data.rows import to_time
 from sensorium.data.tables import Source
 from sensorium.errors import DataError

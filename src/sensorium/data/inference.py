@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sensorium.data.readers import MEDIA, NUMBER
-from sensorium.data.readers_folder import IMAGES, SOUNDS
+from sensorium.data.readers.chunks import MEDIA, NUMBER
+from sensorium.data.readers.folder import IMAGES, SOUNDS
 
 HEAD, RUNS, RUN = 2048, 16, 512  # the sample: the first rows, then runs at fixed random places
 PREFIX = 1024  # characters of a cell that are looked at

@@ -25,8 +25,8 @@ from sensorium.data.inference import (
     tell,
     whole,
 )
-from sensorium.data.readers import MEDIA, NUMBER
-from sensorium.data.readers_folder import PARTS
+from sensorium.data.readers.chunks import MEDIA, NUMBER
+from sensorium.data.readers.folder import PARTS
 from sensorium.data.tables import Source
 from sensorium.errors import DataError
 from sensorium.recipe import ColumnType, DataRecipe

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sensorium.data import readers_arrow, readers_csv, readers_folder, readers_json
-from sensorium.data.detect import detect
-from sensorium.data.readers import Chunk
+from sensorium.data.readers import arrow as readers_arrow
+from sensorium.data.readers import csv as readers_csv
+from sensorium.data.readers import folder as readers_folder
+from sensorium.data.readers import json as readers_json
+from sensorium.data.readers.chunks import Chunk
+from sensorium.data.readers.detect import detect
 from sensorium.data.tables import Source, build, from_rows
 from sensorium.errors import DataError
 from sensorium.recipe import DataRecipe
@@ -37,7 +40,7 @@ def open_source(data: DataRecipe, cache: Path) -> Source:
         DataError: nothing is there, the format cannot be told or read, there are no rows, or, with
             ``bad_rows: stop``, some row is malformed.
     """
-    from sensorium.data.bundled import BUNDLED
+    from sensorium.data.bundled.sets import BUNDLED
 
     if isinstance(data.source, str) and data.format == "auto" and data.source in BUNDLED:
         source = BUNDLED[data.source](cache)
@@ -154,7 +157,7 @@ def find(source: str | list[str]) -> list[Path]:
         elif isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", item) and not Path(item).suffix:
             return []
         else:
-            from sensorium.data.bundled import BUNDLED
+            from sensorium.data.bundled.sets import BUNDLED
 
             raise DataError(
                 "no such file or folder",

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from sensorium.data.columns import codes, numbers, times
 from sensorium.data.inference import label
-from sensorium.data.readers import MEDIA
-from sensorium.data.readers_folder import PARTS
+from sensorium.data.readers.chunks import MEDIA
+from sensorium.data.readers.folder import PARTS
 from sensorium.data.schema import Schema
 from sensorium.data.tables import Source
 from sensorium.errors import DataError

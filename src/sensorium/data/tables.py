@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
-from sensorium.data import readers_csv
-from sensorium.data.readers import Chunk, Tally, canonical, convert, from_values
+from sensorium.data.readers import csv as readers_csv
+from sensorium.data.readers.chunks import Chunk, Tally, canonical, convert, from_values
 from sensorium.errors import DataError
 from sensorium.run import replace_folder, sha256_text, write_json
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sensorium.data.interactions import Entities, Histories, Interactions, InteractionSplits
+from sensorium.data.interactions.arrays import Entities, Histories, Interactions, InteractionSplits
 from sensorium.metrics.ranking import accuracy_at, ranks_of
 
 CHUNK = 1024  # users whose scores are made at a time

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.data.checks import check
+from sensorium.data.checks.check import check
 from sensorium.data.media import read_media
 from sensorium.data.rows import Rows
 from sensorium.data.schema import check_columns

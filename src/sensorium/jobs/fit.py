@@ -11,11 +11,11 @@ from accelerate import Accelerator
 
 from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
-from sensorium.jobs.fit_pretraining import fit_pretraining
-from sensorium.jobs.fit_recommender import fit_recommender
-from sensorium.jobs.fit_translator import fit_translator
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
+from sensorium.jobs.pretraining.fit import fit_pretraining
+from sensorium.jobs.ranking.fit import fit_recommender
+from sensorium.jobs.translation.fit import fit_translator
 from sensorium.recipe import DataRecipe, Recipe
 from sensorium.run import Run, write_json
 from sensorium.training.distributed import make_accelerator

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sensorium import assets
-from sensorium.data.checks import DataReport, check
+from sensorium.data.checks.check import DataReport, check
 from sensorium.data.inference import tell
 from sensorium.data.media import read_media
 from sensorium.data.schema import Schema

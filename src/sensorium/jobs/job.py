@@ -23,7 +23,7 @@ from sensorium.jobs.parts import Parts, build, trainable_parameters
 from sensorium.jobs.prepare import Prepared, fixed_choice
 from sensorium.jobs.report import write_report
 from sensorium.jobs.surroundings import environment
-from sensorium.jobs.translation_measures import finish_gpt
+from sensorium.jobs.translation.measures import finish_gpt
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.encoders import positions
 from sensorium.models.initialise import fit_projectors, match_sizes

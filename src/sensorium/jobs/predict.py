@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from sensorium.data.checks import check
+from sensorium.data.checks.check import check
 from sensorium.errors import DataError
 from sensorium.jobs.opened import load, open_rows
+from sensorium.jobs.ranking.lists import predict_lists
 from sensorium.jobs.recommend import OpenedRecommender
-from sensorium.jobs.recommend_lists import predict_lists
 from sensorium.run import Run, write_atomic
 from sensorium.tasks.answers import Answers
 from sensorium.training.progress import make_progress

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sensorium import assets
-from sensorium.data.checks import DataReport, check, check_splits
+from sensorium.data.checks.check import DataReport, check, check_splits
 from sensorium.data.media import read_media
-from sensorium.data.parallel_examples import DIRECTION, directed
 from sensorium.data.rows import Rows
 from sensorium.data.schema import Schema, infer_schema
 from sensorium.data.sources import Source, open_source
 from sensorium.data.splits import Splits, split
+from sensorium.data.text.parallel_examples import DIRECTION, directed
 from sensorium.errors import DataError
 from sensorium.recipe import Recipe
 from sensorium.run import sha256_text

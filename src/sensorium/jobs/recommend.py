@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sensorium.data.interaction_checks import id_text
-from sensorium.data.interactions import Histories
+from sensorium.data.interactions.arrays import Histories
+from sensorium.data.interactions.checks import id_text
 from sensorium.data.sources import from_rows
 from sensorium.data.tables import Source
 from sensorium.errors import DataError, RunError
-from sensorium.jobs.catalogue import FIRST_SEEN, ITEMS, USERS
-from sensorium.jobs.recommendations import NOBODY, Recommendations, Recommended, check_wishes, notes_of
-from sensorium.models.recommender import Recommender
+from sensorium.jobs.ranking.catalogue import FIRST_SEEN, ITEMS, USERS
+from sensorium.jobs.ranking.recommendations import NOBODY, Recommendations, Recommended, check_wishes, notes_of
+from sensorium.models.ranking.recommender import Recommender
 from sensorium.recipe import InteractionsRecipe, RecommenderRecipe
 from sensorium.run import Run
 from sensorium.tasks import ranking_reasons

@@ -15,7 +15,7 @@ from sensorium.errors import SensoriumError
 from sensorium.run import Run
 
 if TYPE_CHECKING:
-    from sensorium.serving.engine import EngineSettings
+    from sensorium.serving.engine.batching import EngineSettings
     from sensorium.serving.service import Parts
 
 
@@ -51,8 +51,8 @@ def serve(run: str | Path, options: ServeOptions) -> None:
         raise SensoriumError(
             f"{error.name} is not installed", where="serve", mend="pip install 'sensorium[serve]'"
         ) from None
-    from sensorium.serving.engine import BatchingEngine, EngineSettings
-    from sensorium.serving.keys import ENVIRONMENT, keys_of_environment, read_keys
+    from sensorium.serving.door.keys import ENVIRONMENT, keys_of_environment, read_keys
+    from sensorium.serving.engine.batching import BatchingEngine, EngineSettings
     from sensorium.serving.server import Server, bind, is_loopback
     from sensorium.serving.settings import FetchLimits, MediaLimits, Settings
 
@@ -93,8 +93,8 @@ def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
 
     recipe = Run.read(run).resolved()
     if recipe is not None and recipe.translation is not None:
-        from sensorium.jobs.opened_translator import open_translator
-        from sensorium.jobs.serving_translator import make_translation_parts
+        from sensorium.jobs.translation.opened import open_translator
+        from sensorium.jobs.translation.serving import make_translation_parts
 
         return make_translation_parts(open_translator(Path(run)), settings), MediaLimits().seconds
     model = load(run)
@@ -104,7 +104,7 @@ def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
 
 def new_key(name: str, path: str | Path) -> str:
     """A new API key, whose hash is added to a file; see ``serving.keys.make_key``."""
-    from sensorium.serving.keys import make_key
+    from sensorium.serving.door.keys import make_key
 
     return make_key(name, path)
 

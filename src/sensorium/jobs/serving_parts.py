@@ -22,8 +22,8 @@ from sensorium.jobs.opened import Model
 from sensorium.jobs.recommend import OpenedRecommender
 from sensorium.modalities import audio
 from sensorium.models.turns import addressed
-from sensorium.serving.engine import BatchingEngine, EngineSettings
-from sensorium.serving.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
+from sensorium.serving.engine.batching import BatchingEngine, EngineSettings
+from sensorium.serving.routes.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
 from sensorium.serving.service import Labelled, Parts, Spoken
 
 log = logging.getLogger("sensorium.serving")

@@ -55,7 +55,7 @@ def open_run(run: str | Path) -> Translates:
     recipe = Run.read(Path(run)).resolved()
     if recipe is None or recipe.translation is None:
         raise RunError("the run does not translate", where=str(run), mend="give a run whose recipe has translation")
-    from sensorium.jobs.opened_translator import open_translator
+    from sensorium.jobs.translation.opened import open_translator
 
     return open_translator(Path(run))
 

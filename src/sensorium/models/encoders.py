@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.errors import RecipeError, first_line
-from sensorium.models.alignment import aligned
+from sensorium.models.language.alignment import aligned
 from sensorium.recipe import FusionRecipe
 
 LEAST_SAMPLES = 1600  # 0.1 s at 16 kHz: convolutions over samples need some; shorter clips get silence behind them

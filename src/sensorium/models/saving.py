@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import RunError, first_line
-from sensorium.models.alignment import AlignedEncoder, save_alignment
 from sensorium.models.backbone import causal_lm, load_backbone, plain_state
 from sensorium.models.encoders import build_encoder
+from sensorium.models.language.alignment import AlignedEncoder, save_alignment
 from sensorium.models.multimodal_gpt import MultimodalGPT, MultimodalGPTConfig
 
 KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja")

@@ -13,20 +13,21 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
 from sensorium.errors import SensoriumError
-from sensorium.serving import chat, errors, replies, responses, transcriptions, translations, vectors
-from sensorium.serving import recommend as recommending
-from sensorium.serving.answering import Gone
-from sensorium.serving.door import Door
+from sensorium.serving import errors
+from sensorium.serving.door.fetch import Fetcher, dial, resolve
+from sensorium.serving.door.gate import Gate
+from sensorium.serving.door.media import Door
+from sensorium.serving.door.safe_json import parse
 from sensorium.serving.errors import ApiError, ErrorBody
-from sensorium.serving.fetch import Fetcher, dial, resolve
-from sensorium.serving.gate import Gate
 from sensorium.serving.metrics import CONTENT_TYPE, Metrics
-from sensorium.serving.pages import add_pages
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, TooLong
-from sensorium.serving.recommend_schemas import RecommendationList, RecommendRequest
-from sensorium.serving.responses_schemas import ResponseObject, ResponsesRequest
-from sensorium.serving.safe_json import parse
-from sensorium.serving.schemas import (
+from sensorium.serving.routes import chat, replies, responses, transcriptions, translations, vectors
+from sensorium.serving.routes import recommend as recommending
+from sensorium.serving.routes.answering import Gone
+from sensorium.serving.routes.pages import add_pages
+from sensorium.serving.routes.recommend_schemas import RecommendationList, RecommendRequest
+from sensorium.serving.routes.responses_schemas import ResponseObject, ResponsesRequest
+from sensorium.serving.routes.schemas import (
     ChatRequest,
     ClassifyRequest,
     EmbeddingRequest,

@@ -16,8 +16,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sensorium.errors import SensoriumError
+from sensorium.serving.door.gate import Gate
 from sensorium.serving.errors import invalid
-from sensorium.serving.gate import Gate
 from sensorium.serving.protocols import Engine
 
 log = logging.getLogger("sensorium.serving")

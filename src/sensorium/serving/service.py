@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from sensorium.data.messages import Message
-from sensorium.serving.door import Door
+from sensorium.serving.door.media import Door
 from sensorium.serving.errors import ApiError, invalid
 from sensorium.serving.metrics import Metrics
 from sensorium.serving.protocols import Engine
-from sensorium.serving.recommend_schemas import RecommendationList, RecommendRequest
+from sensorium.serving.routes.recommend_schemas import RecommendationList, RecommendRequest
 from sensorium.serving.settings import Settings
 from sensorium.serving.single_file import SingleFile
 

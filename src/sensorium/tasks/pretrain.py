@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from sensorium.data.collate import Batch, MediaItem, Sequence, collate
-from sensorium.data.infilling import Infilled
-from sensorium.data.masking import Hidden
-from sensorium.data.packing import Window
+from sensorium.data.text.infilling import Infilled
+from sensorium.data.text.masking import Hidden
+from sensorium.data.text.packing import Window
 from sensorium.errors import RecipeError
-from sensorium.models.pretraining import MEDIA, Aligned, Matched
+from sensorium.models.language.pretraining import MEDIA, Aligned, Matched
 from sensorium.objectives.causal_lm import token_loss
 from sensorium.objectives.contrastive import contrastive_loss, similarities
 from sensorium.objectives.masked_lm import masked_lm_loss

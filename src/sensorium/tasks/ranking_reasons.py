@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.interactions import Histories
-from sensorium.models.ranking_protocols import Ranker
+from sensorium.data.interactions.arrays import Histories
+from sensorium.models.ranking.protocols import Ranker
 
 Centred = Callable[[frozenset[str]], Tensor]
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.interactions import Histories, Interactions, KnowledgeGraph
-from sensorium.models.ranking_inputs import Sequences
-from sensorium.models.recommender import Read
+from sensorium.data.interactions.arrays import Histories, Interactions, KnowledgeGraph
+from sensorium.models.ranking.inputs import Sequences
+from sensorium.models.ranking.recommender import Read
 from sensorium.objectives.catalogue_softmax import full_softmax, log_weights_of, sampled_softmax
 from sensorium.objectives.knowledge import LOSSES
 from sensorium.recipe import RecommenderRecipe

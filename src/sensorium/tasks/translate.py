@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from sensorium.models import beam
-from sensorium.models.translator import Translator
+from sensorium.models.language import beam
+from sensorium.models.language.translator import Translator
 from sensorium.objectives.tied_softmax import tied_softmax
 from sensorium.tasks.answers import Loss
 from sensorium.tasks.hidden_words import MARK

@@ -1,0 +1,1 @@
+"""What is wrong with data, found before anything is learnt from them."""

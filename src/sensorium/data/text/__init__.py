@@ -1,0 +1,1 @@
+"""Running text: streamed, packed, masked, paired; and parallel text."""

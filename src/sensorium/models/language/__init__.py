@@ -1,0 +1,1 @@
+"""Language models made from nothing, and what they are pretrained by."""

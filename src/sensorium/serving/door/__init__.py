@@ -1,0 +1,1 @@
+"""What strangers must pass before a route is looked for, and what they bring."""

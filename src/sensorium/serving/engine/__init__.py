@@ -1,0 +1,1 @@
+"""The engine: requests share the model, token by token."""

@@ -1,0 +1,1 @@
+"""OpenAI's routes, and ours beside them: what clients send and get."""
