@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.data.test_text_stream import corpus_of
 
 from sensorium.data.text.mixing import Mixture
 from sensorium.data.text.packing import Windows, best_fit, packed
@@ -22,6 +21,7 @@ from sensorium.errors import DataError
 from sensorium.objectives.causal_lm import token_loss
 from sensorium.recipe import SplitRecipe
 from sensorium.training.batches import BatchPlan, PlannedLoader
+from tests.data.text.test_stream import corpus_of
 from tests.models.small import VOCABULARY, tiny_gpt
 
 SPLIT = SplitRecipe(validation=0.2, test=0.2)

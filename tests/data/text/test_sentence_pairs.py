@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.data.test_text_stream import corpus_of, tokenizer
 
 from sensorium.data.text.sentence_pairs import cut, sentence_pairs
 from sensorium.data.text.stream import Corpus, inside
 from sensorium.errors import DataError
 from sensorium.recipe import SplitRecipe
+from tests.data.text.test_stream import corpus_of, tokenizer
 
 SPLIT = SplitRecipe(validation=0.2, test=0.2)
 

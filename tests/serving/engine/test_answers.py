@@ -8,7 +8,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.serving.test_engine import running, wait
 
 from sensorium.data.collate import collate
 from sensorium.data.messages import Message
@@ -18,6 +17,7 @@ from sensorium.serving.engine.batching import BatchingEngine
 from sensorium.serving.engine.grammars import grammar_of_choices, grammar_of_schema
 from sensorium.serving.protocols import Piece, Sampling
 from tests.serving.dialogues import alone, conversation, picture, talker, user
+from tests.serving.engine.test_batching import running, wait
 
 FUSION = {"kind": "tokens", "from_layer": 0}
 QUESTION = [user(("image", picture(1)), "what is it? red blue green")]

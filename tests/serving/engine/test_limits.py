@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.serving.test_engine import SMALL, running, wait
 
 from sensorium.data.messages import MediaPart, Message, TextPart
 from sensorium.errors import DataError, MediaError
@@ -17,6 +16,7 @@ from sensorium.serving.engine.batching import BatchingEngine
 from sensorium.serving.engine.grammars import grammar_of_choices
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, Sampling, TooLong
 from tests.serving.dialogues import alone, conversation, picture, talker, user
+from tests.serving.engine.test_batching import SMALL, running, wait
 from tests.tiny_models import model_of, processor_of
 
 TOKENS = {"kind": "tokens", "from_layer": 2}
