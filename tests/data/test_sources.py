@@ -432,7 +432,8 @@ def test_parallel_text(tmp_path):
     de = write(tmp_path, "a.de.gz", "eins\r\nzwei\r\n\n")
     source = opened(tmp_path, [en, de])
     assert source.table.to_pydict() == {"en": ["one\u2028still one", "two", None], "de": ["eins", "zwei", None]}
-    assert source.defaults == {"inputs": {"en": "text"}, "target": "de"} and source.place(1) == "a line 2"
+    assert source.defaults == {"inputs": {"en": "text"}, "target": "de", "languages": ["en", "de"]}
+    assert source.place(1) == "a line 2"
 
 
 def test_parallel_parts_give_a_split_column(tmp_path):

@@ -303,7 +303,7 @@ def test_there_are_at_least_sixty_kinds() -> None:
 def cut_short(run: Path) -> None:
     """What is left of the recipe is a valid one: only what it lacks tells."""
     recipe = run / "recipe.yaml"
-    recipe.write_text(recipe.read_text().partition("training:")[0])
+    recipe.write_text(recipe.read_text().partition("\ntraining:")[0] + "\n")
 
 
 def spoilt(file: str, content: bytes | None) -> Callable[[Path], None]:
