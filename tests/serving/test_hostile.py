@@ -357,7 +357,7 @@ def door_cases() -> Iterator[Case]:
     yield Case("metrics without a key", 401, lambda: None, "/metrics", {"authorization": ""}, method="GET")
     yield Case("the description without a key", 401, lambda: None, "/openapi.json", {"authorization": ""}, method="GET")
     yield Case("health with a slash, no key", 401, lambda: None, "/health/", {"authorization": ""}, method="GET")
-    yield Case("a model that is a path", 404, lambda: chat("hi") | {"model": "../../etc/passwd"}, code="model_not_found")
+    yield Case("a path as model", 404, lambda: chat("hi") | {"model": "../../etc/passwd"}, code="model_not_found")
     yield Case("DELETE", 405, lambda: None, "/v1/models", method="DELETE")
 
 
