@@ -20,7 +20,7 @@ from sensorium.data.interactions.checks import id_text
 from sensorium.data.sources import from_rows
 from sensorium.data.tables import Source
 from sensorium.errors import DataError, RunError
-from sensorium.jobs.ranking.catalogue import FIRST_SEEN, ITEMS, USERS
+from sensorium.jobs.ranking.catalogue import FIRST_SEEN, ID, ITEMS, USERS
 from sensorium.jobs.ranking.recommendations import NOBODY, Recommendations, Recommended, check_wishes, notes_of
 from sensorium.models.ranking.recommender import Recommender
 from sensorium.recipe import InteractionsRecipe, RecommenderRecipe
@@ -56,19 +56,16 @@ class OpenedRecommender:
         first_seen = self.catalogue.pop(FIRST_SEEN, None)
         self.age = None if first_seen is None else ages(first_seen)
         self.users = pq.read_table(self.run.model / USERS)
-        self.names: list[str] = self.catalogue["item"]
-        self.titles: list[str] = [
-            title or name for title, name in zip(self.catalogue.get(self._title(), self.names), self.names, strict=True)
-        ]
+        self.names: list[str] = self.catalogue.pop(ID)
+        title = next((name for name in ("title", "name") if name in self.catalogue), None)
+        titles = self.names if title is None else self.catalogue[title]
+        self.titles: list[str] = [said or name for said, name in zip(titles, self.names, strict=True)]
         self.place_of_user = {name: i for i, name in enumerate(self.users["user"].to_pylist())}
         self.attributes = {n.removeprefix("of "): n for n in self.users.column_names if n.startswith("of ")}
         cells = {name: self.users[column].to_pylist() for name, column in self.attributes.items()}
         check_rules(self.recipe.rules, self.catalogue, cells)
         self._rules = matched(self.recipe.rules, self.catalogue, len(self.names))
         self._means: dict[frozenset[str], Tensor] = {}
-
-    def _title(self) -> str:
-        return next((name for name in ("title", "name") if name in self.catalogue), "item")
 
     @cached_property
     def vectors(self) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sensorium.data.bundled.movielens import movielens_100k
 from sensorium.data.bundled.taste import emoji_taste
-from sensorium.data.interactions.reading import InteractionSources
+from sensorium.data.interactions.sources import InteractionSources
 from sensorium.recipe import InteractionsRecipe
 
 BUNDLED_INTERACTIONS: dict[str, Callable[[Path], tuple[InteractionSources, InteractionsRecipe]]] = {

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from sensorium import assets
-from sensorium.data.interactions.reading import InteractionSources
+from sensorium.data.interactions.sources import InteractionSources
 from sensorium.data.sources import open_source
 from sensorium.data.tables import Source
 from sensorium.recipe import DataRecipe, InteractionsRecipe

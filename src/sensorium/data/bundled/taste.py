@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sensorium import assets
-from sensorium.data.interactions.reading import InteractionSources
+from sensorium.data.interactions.sources import InteractionSources
 from sensorium.data.readers.chunks import MEDIA, Chunk, from_values
 from sensorium.data.tables import build
 from sensorium.recipe import InteractionsRecipe

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,30 +13,12 @@ from sensorium.data.interactions.arrays import Interactions
 from sensorium.data.interactions.checks import InteractionReport, Sieve, k_core, read_ids, read_ratings, read_times
 from sensorium.data.interactions.entities import join_entities, keep_entities
 from sensorium.data.interactions.knowledge import read_knowledge
+from sensorium.data.interactions.sources import InteractionSources
 from sensorium.data.schema import require
 from sensorium.data.sources import find, open_source
 from sensorium.data.tables import Source
 from sensorium.errors import DataError
 from sensorium.recipe import DataRecipe, InteractionsRecipe
-from sensorium.run import sha256_text
-
-
-@dataclass
-class InteractionSources:
-    """The opened tables, not yet checked, and what a bundled data set says of itself in ``notes``."""
-
-    interactions: Source
-    items: Source | None = None
-    users: Source | None = None
-    triples: Source | None = None
-    links: Source | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    def fingerprint(self) -> str:
-        """Hex SHA-256 over those of all tables."""
-        names = ("interactions", "items", "users", "triples", "links")
-        found = [(name, getattr(self, name)) for name in names]
-        return sha256_text("\n".join(f"{name} {one.fingerprint}" for name, one in found if one is not None))
 
 
 def open_interactions(

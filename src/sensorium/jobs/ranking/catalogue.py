@@ -12,7 +12,7 @@ from sensorium.data.interactions.arrays import Interactions
 from sensorium.data.interactions.splits import all_histories
 
 ITEMS, USERS = "catalogue.parquet", "users.parquet"
-FIRST_SEEN = "first seen (seconds since 1970)"  # a column of the items
+ID, FIRST_SEEN = "id (of the item)", "first seen (seconds since 1970)"  # of the items; an attribute may be called item
 KEPT = 4096  # latest interactions of a user
 
 
@@ -27,7 +27,7 @@ def save_catalogue(folder: str | Path, inter: Interactions, rows: np.ndarray) ->
     first = np.full(len(inter.items), np.inf)
     np.minimum.at(first, inter.item[rows], inter.time[rows])
     seen = pa.array(first, pa.float64(), mask=np.isinf(first))  # null: nobody has touched it
-    pq.write_table(pa.table({"item": inter.items.names, **items, FIRST_SEEN: seen}), folder / ITEMS)
+    pq.write_table(pa.table({**items, ID: inter.items.names, FIRST_SEEN: seen}), folder / ITEMS)
     known = all_histories(inter, rows, np.arange(len(inter.users)), KEPT)
     there = known.items >= 0
     columns = {

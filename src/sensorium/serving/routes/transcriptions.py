@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from sensorium.errors import MediaError
-from sensorium.serving.errors import invalid, translate
+from sensorium.serving.errors import translate
 from sensorium.serving.routes.answering import while_there
 from sensorium.serving.routes.replies import Segment, Transcription, VerboseTranscription
 from sensorium.serving.routes.schemas import TranscriptionForm
@@ -19,7 +19,7 @@ async def transcribe(
     """Write down what a sound says."""
     speak = service.parts.transcribe
     if speak is None:
-        raise invalid("this server does not transcribe", "model", "unsupported_model")
+        raise service.cannot("does not transcribe")
     service.check_model(form.model, (*service.parts.transcribe_names, service.settings.name))
     data = await form.file.read()
     limits = service.settings.media
