@@ -105,6 +105,16 @@ def emoji_draw(cache: Path) -> Source:
     return _build(lambda: chunks(folder), "emoji-draw", f"{hashes} emoji-draw 1", cache, defaults)
 
 
+def emoji_pictures(cache: Path) -> Source:
+    """3,781 pictures, every skin tone among them, parted as ``emoji-draw`` is; for the tokenizer of pictures."""
+    from sensorium.data.bundled.drawings import chunks
+
+    folder = assets.locate("emoji")
+    hashes = " ".join(sha256_file(folder / f"{name}.parquet") for name in ("emoji", "variants"))
+    defaults = {"inputs": {"picture": "image"}, "group_by": "concept", "split": "split"}
+    return _build(lambda: chunks(folder), "emoji-pictures", f"{hashes} emoji-pictures 1", cache, defaults)
+
+
 def digits(cache: Path) -> Source:
     """1,797 handwritten digits of scikit-learn, 8 × 8 grey values shown at 32 × 32 pixels."""
     defaults = {"inputs": {"image": "image"}, "target": "label"}
@@ -214,5 +224,6 @@ BUNDLED: dict[str, Callable[[Path], Source]] = {
     "emoji-dialogue": emoji_dialogue,
     "emoji-draw": emoji_draw,
     "emoji-names": emoji_names,
+    "emoji-pictures": emoji_pictures,
     "spoken-digits": spoken_digits,
 }
