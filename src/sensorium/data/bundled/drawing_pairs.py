@@ -99,8 +99,8 @@ def _held_combinations(pictures: Sequence[Picture], seed: int) -> dict[tuple[str
 def edits(pictures: Sequence[Picture], seed: int = 0) -> list[tuple[int, int, str, str]]:
     """(source, target, what changes, instruction): numbers of pictures that differ in one thing and not in pixels.
 
-    Pictures whose concept, tone, gender and direction are another's too take no part. From every picture without a tone to each tone; from one with a tone to none and to one other; to one other gender;
-    to the other direction.
+    From every picture without a tone to each tone; from one with a tone to none and to one other; to one other gender;
+    to the other direction. Pictures whose concept, tone, gender and direction are another's too take no part.
     """
     keys = [_key(one) for one in pictures]
     told = Counter(keys)
