@@ -17,7 +17,8 @@ class Drawn:
     Attributes:
         image: RGB, square; of a picture with a mask its own size and mode. prompt: the words, or the instruction.
         seed: gives this very picture again, alone, under the same settings.
-        score: mean log-likelihood a token of the words, read from the picture by the same model; None without words.
+        score: how well the same model finds that the picture keeps to its words, see ``sampling.scored``; None without
+            words, and of a run that has not learnt to caption.
         codes: (grid * grid,) int64, row by row. settings: what else it came from, for the notes of its file.
         partly: only a part of it was drawn, the rest was there before.
     """
