@@ -172,7 +172,7 @@ def _opened(run: str, out: str | None = None) -> OpenedDrawer:
 
 def _wishes(*given: Any) -> dict[str, Any]:
     names = ("guidance", "temperature", "top_k", "top_p", "candidates", "parallel", "steps")
-    return {name: value for name, value in zip(names, given, strict=True) if value not in (None, False)}
+    return {name: value for name, value in zip(names, given, strict=True) if value is not None and value is not False}
 
 
 def _told(drawer: OpenedDrawer, found: list[Drawn], out: str, unlearnt: list[str], as_json: bool) -> dict[str, Any]:

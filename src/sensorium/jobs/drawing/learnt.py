@@ -53,12 +53,15 @@ class Learnt:
         if self.more:
             return []
         if all(word in unknown for word in telling):
-            told = next(
-                (near for word in telling for near in difflib.get_close_matches(word, self.words, 1, 0.75)), None
-            )
+            told = next((near for word in telling for near in self._near(word)), None)
             mend = f"did you mean {told}?" if told else self._mend()
             raise DataError("none of the words was learnt" if asked else "there are no words", where=where, mend=mend)
         return unknown
+
+    def _near(self, word: str) -> list[str]:
+        """The learnt word that may have been meant, if there is one."""
+        long = [known for known in self.words if len(known) > _SHORT]
+        return difflib.get_close_matches(word, long, 1, 0.8) if len(word) > _SHORT else []
 
     def _mend(self) -> str:
         """What was learnt, in words."""

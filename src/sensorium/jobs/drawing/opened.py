@@ -25,6 +25,7 @@ from sensorium.models.drawing.guidance import DrawingSettings
 from sensorium.models.drawing.parallel import redrawn
 from sensorium.models.drawing.pixels import pixels, to_image
 from sensorium.models.drawing.sampling import TOGETHER, draw_candidates
+from sensorium.models.ranking.recommender import without_bars
 from sensorium.run import Run
 
 LONGEST_CAPTION = 64  # tokens
@@ -50,7 +51,8 @@ class OpenedDrawer:
             raise RunError("the run is not trained", where=str(run), mend="run sensorium fit again: it goes on")
         self.name = Path(run).resolve().name
         self.forms = {str(form) for form, weight in recipe.drawing.forms.items() if weight > 0}
-        self.opened = open_drawing_model(found.model)
+        with without_bars():
+            self.opened = open_drawing_model(found.model)
         self.learnt = open_learnt(found.model)
         self.model, self._one = self.opened.model, threading.Lock()
         self.size, self.codes = self.opened.pictures.size, self.model.vocabulary.places
@@ -229,7 +231,7 @@ class OpenedDrawer:
             most = max(1, min(LONGEST_CAPTION, self.model.room("caption", positions)))
             seen = None if read == "features" else codes
             found = caption_codes(self.model, seen, features, DecodingSettings(max_new_tokens=most))
-        return [self.opened.decode(ids) for ids in found]
+        return [" ".join(self.opened.decode(ids).split()) for ids in found]  # a line each
 
     @torch.inference_mode()
     def _drawn(
