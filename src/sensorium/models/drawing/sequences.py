@@ -76,10 +76,11 @@ class DrawingBatch:
 
     def to(self, device: Any, **options: Any) -> DrawingBatch:
         """The same on another device."""
-        every: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return DrawingBatch(
-            **{name: v.to(device, **options) if isinstance(v, torch.Tensor) else v for name, v in every.items()}
-        )
+        moved: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            moved[each.name] = value.to(device, **options) if isinstance(value, Tensor) else value
+        return DrawingBatch(**moved)
 
     @property
     def word_rows(self) -> Tensor:
