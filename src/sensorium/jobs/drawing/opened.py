@@ -19,13 +19,13 @@ from sensorium.jobs.drawing.learnt import open_learnt
 from sensorium.jobs.drawing.parts import open_drawing_model
 from sensorium.jobs.drawing.wishes import MOST_PICTURES, checked_number, settings_for
 from sensorium.modalities import image as pictures
+from sensorium.models.bars import without_bars
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.drawing.captions import caption_codes
 from sensorium.models.drawing.guidance import DrawingSettings
 from sensorium.models.drawing.parallel import redrawn
 from sensorium.models.drawing.pixels import pixels, to_image
 from sensorium.models.drawing.sampling import TOGETHER, draw_candidates
-from sensorium.models.ranking.recommender import without_bars
 from sensorium.run import Run
 
 LONGEST_CAPTION = 64  # tokens

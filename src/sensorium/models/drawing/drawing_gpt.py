@@ -18,10 +18,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from sensorium.errors import RecipeError, RunError, first_line
 from sensorium.models.backbone import PROMPT_METHODS, additive, causal_lm
+from sensorium.models.bars import without_bars
 from sensorium.models.drawing.sequences import DrawingBatch
 from sensorium.models.drawing.vocabulary import FEATURE, MARKS, Vocabulary
 from sensorium.models.fusion import Projector, rms
-from sensorium.models.ranking.recommender import without_bars
 from sensorium.models.saving import load_gpt, load_own, save_gpt, save_own
 
 
