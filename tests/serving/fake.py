@@ -8,6 +8,7 @@ import contextlib
 import io
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ import soundfile
 from PIL import Image
 
 from sensorium.data.messages import MediaPart, Message
+from sensorium.errors import DataError
 from sensorium.modalities import audio, image
 from sensorium.serving.api import make_app
 from sensorium.serving.door.fetch import Fetcher
@@ -24,7 +26,7 @@ from sensorium.serving.door.gate import Gate
 from sensorium.serving.protocols import Draining, Full, Piece, Sampling, ScoredToken, TooLong
 from sensorium.serving.routes.recommend_schemas import Reason, Recommendation, RecommendationList, RecommendRequest
 from sensorium.serving.server import Server, bind
-from sensorium.serving.service import Labelled, Parts, Spoken
+from sensorium.serving.service import Labelled, Parts, Picture, Spoken
 from sensorium.serving.settings import Settings
 
 KEY = "sk-a-key-for-tests-only"
@@ -166,15 +168,64 @@ class FakeTranslate:
         return [f"{target}: {text[::-1]}{seen}" if text else "" for text in texts]
 
 
-def parts_of(engine: FakeEngine | None = None) -> Parts:
+@dataclass
+class FakeDraw:
+    """Squares of a colour that the seed decides; an edit is the source's size. A word is a token."""
+
+    size: int = 16
+    codes: int = 4
+    together: int = 4
+    most_tokens: int = 50
+    pause: float = 0.0
+    error: Exception | None = None
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def tokens(self, text: str) -> int:
+        return len(text.split())
+
+    def draw(self, prompt: str, n: int, seed: int) -> list[Picture]:
+        return self._pictures(("draw", prompt, n, seed), self.size, self.size)
+
+    def edit(self, picture: bytes, prompt: str, mask: bytes | None, n: int, seed: int) -> list[Picture]:
+        height, width = image.decode(picture).shape[:2]
+        if mask is not None:
+            tall, wide = image.decode(mask).shape[:2]
+            if (tall, wide) != (height, width):
+                raise DataError(
+                    f"the mask is {wide} × {tall}, the picture {width} × {height}", where="mask", mend="mend"
+                )
+        return self._pictures(("edit", picture, prompt, mask, n, seed), width, height)
+
+    def variations(self, picture: bytes, n: int, seed: int) -> list[Picture]:
+        image.decode(picture)
+        return self._pictures(("variations", picture, n, seed), self.size, self.size)
+
+    def caption(self, picture: bytes) -> str:
+        return f"a picture of {image.decode(picture).shape[1]} px"
+
+    def _pictures(self, asked: tuple[Any, ...], width: int, height: int) -> list[Picture]:
+        self.asked.append(asked)
+        time.sleep(self.pause)
+        if self.error is not None:
+            raise self.error
+        n, seed = asked[-2:]
+        return [
+            Picture(png(width, height, colour=(s % 256, 90, 200)), (width, height), s) for s in range(seed, seed + n)
+        ]
+
+
+def parts_of(engine: FakeEngine | None = None, draw: FakeDraw | None = None) -> Parts:
     return Parts(
-        engine or FakeEngine(), embed, FakeClassify(), transcribe, recommend=FakeRecommend(), translate=FakeTranslate()
-    )
+        engine or FakeEngine(), embed, FakeClassify(), transcribe, recommend=FakeRecommend(), translate=FakeTranslate(),
+        draw=draw,
+    )  # fmt: skip
 
 
-def app_of(engine: FakeEngine | None = None, fetcher: Fetcher | None = None, **settings: Any) -> Gate:
+def app_of(
+    engine: FakeEngine | None = None, fetcher: Fetcher | None = None, *, draw: FakeDraw | None = None, **settings: Any
+) -> Gate:
     hosts = ("testserver", "127.0.0.1", "localhost")
-    return make_app(parts_of(engine), Settings(name="tiny", **{"hosts": hosts, **settings}), fetcher)
+    return make_app(parts_of(engine, draw), Settings(name="tiny", **{"hosts": hosts, **settings}), fetcher)
 
 
 @contextlib.contextmanager
@@ -206,9 +257,9 @@ def exchange(port: int, data: bytes, seconds: float = 5.0) -> bytes:
     return found
 
 
-def png(width: int = 8, height: int = 8, **options: Any) -> bytes:
+def png(width: int = 8, height: int = 8, colour: tuple[int, int, int] = (220, 30, 30), **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (220, 30, 30)).save(buffer, "PNG", **options)
+    Image.new("RGB", (width, height), colour).save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 

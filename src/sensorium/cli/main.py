@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from sensorium.cli import assets, chat, data, demo, evaluate, fit, predict, recommend, serve, translate
+from sensorium.cli import assets, chat, data, demo, draw, evaluate, fit, predict, recommend, serve, translate
 from sensorium.errors import SensoriumError
 
 app = typer.Typer(
@@ -57,6 +57,9 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("recommend")(recommend.recommend)
 app.command("translate")(translate.translate)
+app.command("draw")(draw.draw)
+app.command("edit", short_help="Change a picture as words say.")(draw.edit)
+app.command("caption")(draw.caption)
 app.command("chat")(chat.chat)
 app.command("serve", short_help="Serve a run to OpenAI's clients, with a page to talk to it.")(serve.serve)
 app.add_typer(data.app, name="data", short_help="Say what is wrong with data, or show what the model sees.")

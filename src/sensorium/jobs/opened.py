@@ -110,8 +110,11 @@ def load(run: str | Path) -> Model:
 
 
 def read_tuned(run: str | Path) -> Run:
-    """A run of a tuned GPT. RunError where there is none, or where it recommends."""
+    """A run of a tuned GPT. RunError where there is none, or where it recommends or draws."""
     found = Run.read(run)
+    if found.recipe.task == "draw":
+        mend = "ask it with sensorium draw, edit, caption or serve"
+        raise RunError("the run draws: it neither converses nor classifies", where=str(run), mend=mend)
     if found.recipe.task == "recommend":
         mend = "ask it with sensorium recommend, predict or serve"
         raise RunError("the run recommends: it neither converses nor classifies", where=str(run), mend=mend)

@@ -86,6 +86,8 @@ def serve(run: str | Path, options: ServeOptions) -> None:
 
 def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
     """All that a run can answer, and how long a sound may be in s."""
+    from sensorium.jobs.drawing.opened import OpenedDrawer
+    from sensorium.jobs.drawing.serving import make_drawing_parts
     from sensorium.jobs.load import load
     from sensorium.jobs.opened import Model
     from sensorium.jobs.serving_parts import make_parts
@@ -98,6 +100,8 @@ def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
 
         return make_translation_parts(open_translator(Path(run)), settings), MediaLimits().seconds
     model = load(run)
+    if isinstance(model, OpenedDrawer):
+        return make_drawing_parts(model), MediaLimits().seconds
     seconds = model.processor.settings.max_seconds if isinstance(model, Model) else MediaLimits().seconds
     return make_parts(model, settings), seconds
 

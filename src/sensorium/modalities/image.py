@@ -51,10 +51,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
     Raises:
         MediaError: it is too large, no picture, damaged or truncated.
     """
-    image = _open(data, max_pixels, max_bytes)
+    image = upright(data, max_pixels, max_bytes)
     try:
-        image.load()
-        image = _upright(image)
         pixels = np.array(_rgb(image), dtype=np.uint8)
     except _DAMAGE as error:
         raise _unreadable(error) from None
@@ -63,6 +61,21 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
     if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise MediaError("the picture has no pixels", mend="export it again")
     return pixels
+
+
+def upright(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Image.Image:
+    """The picture in its own mode (``L``, ``RGBA``, ``CMYK``, …), turned as its EXIF orientation says; its first frame.
+
+    Raises:
+        MediaError: as ``decode``.
+    """
+    image = _open(data, max_pixels, max_bytes)
+    try:
+        image.load()
+        return _turned(image)
+    except _DAMAGE as error:
+        image.close()
+        raise _unreadable(error) from None
 
 
 def header(data: bytes, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> tuple[str, int, int]:
@@ -144,7 +157,7 @@ _TURNS = {
 }
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turned(image: Image.Image) -> Image.Image:
     try:
         turn = _TURNS.get(image.getexif().get(0x0112, 1))
     except _DAMAGE:  # a damaged note beside a sound picture
@@ -190,16 +203,21 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     Nothing is cut off and nothing stretched, since what matters may stand at the edge (documents, icons). Bicubic with
     antialiasing.
     """
-    height, width = pixels.shape[:2]
-    scale = size / max(height, width)
-    new = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.asarray(Image.fromarray(pixels).resize(new, Image.Resampling.BICUBIC))
+    left, top, right, bottom = letterbox(pixels.shape[1], pixels.shape[0], size)
+    small = np.asarray(Image.fromarray(pixels).resize((right - left, bottom - top), Image.Resampling.BICUBIC))
     if small.shape[:2] == (size, size):
         return small
     out = np.full((size, size, 3), _WHITE, dtype=np.uint8)
-    top, left = (size - new[1]) // 2, (size - new[0]) // 2
-    out[top : top + new[1], left : left + new[0]] = small
+    out[top:bottom, left:right] = small
     return out
+
+
+def letterbox(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom), in pixels, where ``resize`` puts a picture in its square of ``size``."""
+    scale = size / max(height, width)
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (size - wide) // 2, (size - high) // 2
+    return left, top, left + wide, top + high
 
 
 def normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

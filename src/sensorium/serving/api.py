@@ -21,9 +21,10 @@ from sensorium.serving.door.safe_json import parse
 from sensorium.serving.errors import ApiError, ErrorBody
 from sensorium.serving.metrics import CONTENT_TYPE, Metrics
 from sensorium.serving.protocols import BadGrammar, Draining, Expired, Full, TooLong
-from sensorium.serving.routes import chat, replies, responses, transcriptions, translations, vectors
+from sensorium.serving.routes import chat, images, replies, responses, transcriptions, translations, vectors
 from sensorium.serving.routes import recommend as recommending
 from sensorium.serving.routes.answering import Gone
+from sensorium.serving.routes.image_schemas import DrawnPictures, EditForm, GenerationRequest, VariationForm
 from sensorium.serving.routes.pages import add_pages
 from sensorium.serving.routes.recommend_schemas import RecommendationList, RecommendRequest
 from sensorium.serving.routes.responses_schemas import ResponseObject, ResponsesRequest
@@ -38,6 +39,7 @@ from sensorium.serving.service import Parts, Service
 from sensorium.serving.settings import Settings
 from sensorium.serving.single_file import SingleFile
 
+_UNREADABLE = "the form cannot be read: it is not whole, or has too many fields or files, or a field that is too long"
 ALWAYS = ("/health", "/ready")
 REFUSALS = {
     400: "The request is wrong; `param` names the field.",
@@ -100,12 +102,12 @@ def _add_routes(app: FastAPI, service: Service, gate: Gate) -> None:
     @app.get("/v1/models", summary="What is served")
     async def models() -> replies.ModelList:
         names = [settings.name, *(parts.transcribe_names if parts.transcribe else ())]
-        return replies.ModelList(data=[replies.ModelInfo(id=name, created=service.created) for name in names])
+        return replies.ModelList(data=[_model_info(name, service) for name in names])
 
     @app.get("/v1/models/{model}", summary="One model")
     async def model(model: str) -> replies.ModelInfo:
         service.check_model(model, (settings.name, *(parts.transcribe_names if parts.transcribe else ())))
-        return replies.ModelInfo(id=model, created=service.created)
+        return _model_info(model, service)
 
     @app.post("/v1/chat/completions", summary="Answer a conversation", response_model=replies.Completion,
               responses=_streams("replies.Chunk"))  # fmt: skip
@@ -141,6 +143,27 @@ def _add_routes(app: FastAPI, service: Service, gate: Gate) -> None:
     async def translate(body: TranslateRequest, request: Request) -> replies.Translations:
         return await translations.translate_texts(body, request, service)
 
+    @app.post("/v1/images/generations", summary="Draw pictures from words")
+    async def draw(body: GenerationRequest, request: Request) -> DrawnPictures:
+        return await images.generate(body, request, service)
+
+    @app.post("/v1/images/edits", summary="Change a picture as words say")
+    async def edit(
+        form: Annotated[EditForm, Form(media_type="multipart/form-data")], request: Request
+    ) -> DrawnPictures:
+        return await images.edit(form, request, service)
+
+    @app.post("/v1/images/variations", summary="Draw pictures like one")
+    async def vary(
+        form: Annotated[VariationForm, Form(media_type="multipart/form-data")], request: Request
+    ) -> DrawnPictures:
+        return await images.vary(form, request, service)
+
+
+def _model_info(name: str, service: Service) -> replies.ModelInfo:
+    routes = service.routes() if name == service.settings.name else ["/v1/audio/transcriptions"]
+    return replies.ModelInfo(id=name, created=service.created, routes=routes)
+
 
 def _streams(name: str) -> Any:
     return {
@@ -157,23 +180,30 @@ def _route_class(settings: Settings) -> type[APIRoute]:
                 self._json = parse(await self.body(), values=settings.values, depth=settings.depth)
             return self._json
 
+        files = 1
+
         async def _get_form(self, **limits: Any) -> FormData:
-            return await super()._get_form(**limits | {"max_files": 1, "max_fields": 16, "max_part_size": 65_536})
+            own = {"max_files": self.files, "max_fields": 16, "max_part_size": 65_536}
+            return await super()._get_form(**limits | own)
 
     class BoundedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Any]:
-            handle, wanted = super().get_route_handler(), _wanted_type(self)
+            handle, wanted, files = super().get_route_handler(), _wanted_type(self), _most_files(self)
 
             async def bounded(request: Request) -> Response:
                 given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if wanted and given != wanted:
                     raise errors.invalid(f"the body must be {wanted}", code="content_type", status=415)
                 try:
-                    return await handle(Bounded(request.scope, request.receive))
+                    asked = Bounded(request.scope, request.receive)
+                    asked.files = files
+                    return await handle(asked)
                 except HTTPException as error:
                     # FastAPI wraps what reading a body raises; ours says more.
                     if isinstance(error.__cause__, ApiError):
                         raise error.__cause__ from None
+                    if error.status_code == 400 and wanted == "multipart/form-data":
+                        raise errors.invalid(_UNREADABLE, code="invalid_form") from None
                     raise
 
             return bounded
@@ -185,6 +215,12 @@ def _wanted_type(route: APIRoute) -> str | None:
     if route.body_field is None:
         return None
     return str(getattr(route.body_field.field_info, "media_type", "application/json"))
+
+
+def _most_files(route: APIRoute) -> int:
+    """How many files a form may bring: what its model says."""
+    form = None if route.body_field is None else route.body_field.field_info.annotation
+    return int(getattr(form, "files", 1))
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -68,6 +68,39 @@ class TranslateTexts(Protocol):
     def __call__(self, texts: list[str], source: str, target: str, picture: bytes | None) -> list[str]: ...
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture as a PNG file, its (width, height) in pixels, and the seed that draws it again."""
+
+    png: bytes
+    size: tuple[int, int]
+    seed: int
+
+
+class Draw(Protocol):
+    """Draws pictures, changes them, and says what they show. Picture number i of a call has the seed ``seed + i``.
+
+    ``size``: pixels a side of what is drawn; ``codes``: tokens of a picture; ``together``: pictures drawn at once;
+    ``most_tokens``: of a prompt, ``tokens`` counts them. Pictures and masks are files' bytes. What is refused is raised as
+    SensoriumError, its place ``image``, ``mask`` or ``prompt``.
+    """
+
+    size: int
+    codes: int
+    together: int
+    most_tokens: int
+
+    def tokens(self, text: str) -> int: ...
+
+    def draw(self, prompt: str, n: int, seed: int) -> list[Picture]: ...
+
+    def edit(self, picture: bytes, prompt: str, mask: bytes | None, n: int, seed: int) -> list[Picture]: ...
+
+    def variations(self, picture: bytes, n: int, seed: int) -> list[Picture]: ...
+
+    def caption(self, picture: bytes) -> str: ...
+
+
 Embed = Callable[[list[Message]], tuple[np.ndarray, int]]  # conversations of one turn -> (n, width) float32, tokens
 Transcribe = Callable[[bytes, str | None, str | None], Spoken]  # a sound's bytes, language, prompt
 
@@ -77,8 +110,8 @@ class Parts:
     """What can be asked; None: this run does not answer that.
 
     Attributes:
-        engine: answers conversations. embed, classify, transcribe, recommend, translate: block, so they run in threads, one
-            call at a time.
+        engine: answers conversations. embed, classify, transcribe, recommend, translate, draw: block, so they run in threads,
+            one call at a time.
         transcribe_names: names of the model that transcribes.
     """
 
@@ -89,6 +122,11 @@ class Parts:
     transcribe_names: tuple[str, ...] = ("whisper-1",)
     recommend: Recommend | None = None
     translate: TranslateTexts | None = None
+    draw: Draw | None = None
+
+
+# What a refusal does not send people to: not what a run is for, or said by the route before it.
+_BESIDE = ("/v1/responses", "/v1/embeddings", "/v1/images/edits", "/v1/images/variations")
 
 
 @dataclass
@@ -110,15 +148,24 @@ class Service:
 
     def cannot(self, what: str) -> ApiError:
         """The refusal of a route that this run does not answer, with the one that it does."""
+        mend = " or ".join(route for route in self.routes() if route not in _BESIDE)
+        return invalid(f"this run {what}; ask {mend or '/v1/models'}", "model", "unsupported_model")
+
+    def routes(self) -> list[str]:
+        """Of those that some runs alone answer, the ones that this one does."""
         parts = self.parts
         answers = {
             "/v1/chat/completions": parts.engine,
+            "/v1/responses": parts.engine,
+            "/v1/embeddings": parts.embed,
             "/v1/classify": parts.classify,
             "/v1/recommend": parts.recommend,
             "/v1/translate": parts.translate,
+            "/v1/images/generations": parts.draw,
+            "/v1/images/edits": parts.draw,
+            "/v1/images/variations": parts.draw,
         }
-        mend = " or ".join(route for route, part in answers.items() if part is not None)
-        return invalid(f"this run {what}; ask {mend or '/v1/models'}", "model", "unsupported_model")
+        return [route for route, part in answers.items() if part is not None]
 
     def check_model(self, name: str, names: tuple[str, ...] | None = None) -> None:
         """Refuse a model that is not served."""

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from sensorium.serving.api import make_app
 from sensorium.serving.service import Parts
 from sensorium.serving.settings import Settings
-from sensorium.serving.translating import TranslatingEngine
+from sensorium.serving.translating import translating_engine
 from tests.serving.fake import FakeTranslate, app_of, data_url, png
 
 
@@ -78,7 +78,7 @@ def test_a_run_that_does_not_translate_or_sees_nothing() -> None:
 @pytest.fixture(scope="module")
 def chat() -> Any:
     translator = FakeTranslate()
-    parts = Parts(engine=TranslatingEngine(translator), translate=translator)
+    parts = Parts(engine=translating_engine(translator), translate=translator)
     client = TestClient(make_app(parts, Settings(name="tiny", hosts=("testserver",))), raise_server_exceptions=False)
 
     def ask(content: Any, system: str | None = "en-de", **more: Any) -> Any:

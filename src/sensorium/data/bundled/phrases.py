@@ -1,4 +1,4 @@
-"""Ways to ask, for ``emoji-dialogue``: those of training, and those that are kept for testing."""
+"""Ways to ask, for ``emoji-dialogue``: those of training, and those that are kept for testing; what edits are called."""
 
 from __future__ import annotations
 
@@ -115,4 +115,25 @@ FOLLOW_UPS = {
         ),
         ("Can you tell me the class of the first image again?", "Do you remember the class of the first image?"),
     ),
+}
+
+# What is asked of an editor (``emoji-draw``), by what changes and what it becomes.
+_SKIN = ("give them {} skin", "make the skin {}", "change the skin tone to {}", "{} skin tone")
+EDITS: dict[str, dict[str, tuple[str, ...]]] = {
+    "skin_tone": {
+        "": ("make the skin yellow", "give them yellow skin", "take the skin tone away", "no skin tone"),
+        **{
+            tone: tuple(said.format(tone) for said in _SKIN)
+            for tone in ("light", "medium-light", "medium", "medium-dark", "dark")
+        },
+    },
+    "gender": {
+        "": ("make it a person", "neither a man nor a woman", "make them gender-neutral"),
+        "male": ("make it a man", "turn them into a man", "as a man"),
+        "female": ("make it a woman", "turn them into a woman", "as a woman"),
+    },
+    "direction": {
+        "": ("make it face left", "turn it to the left"),
+        "right": ("make it face right", "turn it to the right"),
+    },
 }

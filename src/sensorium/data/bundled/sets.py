@@ -95,6 +95,26 @@ def emoji_names(cache: Path) -> Source:
     return _build(lambda: chunks(path), "emoji-names", f"{sha256_file(path)} emoji-names 1", cache, defaults)
 
 
+def emoji_draw(cache: Path) -> Source:
+    """Names with their pictures, and edits with what they start from; combinations and concepts are held out."""
+    from sensorium.data.bundled.drawing_pairs import chunks
+
+    folder = assets.locate("emoji")
+    hashes = " ".join(sha256_file(folder / f"{name}.parquet") for name in ("emoji", "variants"))
+    defaults = {"inputs": {"prompt": "text", "source": "image"}, "target": "picture", "split": "split"}
+    return _build(lambda: chunks(folder), "emoji-draw", f"{hashes} emoji-draw 1", cache, defaults)
+
+
+def emoji_pictures(cache: Path) -> Source:
+    """3,781 pictures, every skin tone among them, parted as ``emoji-draw`` is; for the tokenizer of pictures."""
+    from sensorium.data.bundled.drawings import chunks
+
+    folder = assets.locate("emoji")
+    hashes = " ".join(sha256_file(folder / f"{name}.parquet") for name in ("emoji", "variants"))
+    defaults = {"inputs": {"picture": "image"}, "group_by": "concept", "split": "split"}
+    return _build(lambda: chunks(folder), "emoji-pictures", f"{hashes} emoji-pictures 1", cache, defaults)
+
+
 def digits(cache: Path) -> Source:
     """1,797 handwritten digits of scikit-learn, 8 × 8 grey values shown at 32 × 32 pixels."""
     defaults = {"inputs": {"image": "image"}, "target": "label"}
@@ -202,6 +222,8 @@ BUNDLED: dict[str, Callable[[Path], Source]] = {
     "emoji": emoji,
     "emoji-ask": emoji_ask,
     "emoji-dialogue": emoji_dialogue,
+    "emoji-draw": emoji_draw,
     "emoji-names": emoji_names,
+    "emoji-pictures": emoji_pictures,
     "spoken-digits": spoken_digits,
 }

@@ -10,7 +10,7 @@ from sensorium.jobs.translate import Translates, sees_pictures, translate_batche
 from sensorium.jobs.translation.gpt import GptTranslator
 from sensorium.serving.engine.batching import EngineSettings
 from sensorium.serving.service import Parts
-from sensorium.serving.translating import TranslatingEngine
+from sensorium.serving.translating import translating_engine
 
 
 class ServedTranslator:
@@ -39,4 +39,4 @@ def make_translation_parts(opened: Translates, settings: EngineSettings) -> Part
     translator = ServedTranslator(opened)
     if isinstance(opened, GptTranslator):
         return replace(make_parts(opened.model, settings), translate=translator)
-    return Parts(engine=TranslatingEngine(translator), translate=translator)
+    return Parts(engine=translating_engine(translator), translate=translator)

@@ -19,9 +19,9 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from sensorium.errors import RunError, first_line
+from sensorium.models.bars import without_bars
 from sensorium.models.language.fast_dropout import FastDropout
 from sensorium.models.language.translator_layers import DecoderLayer, EncoderLayer
-from sensorium.models.ranking.recommender import without_bars
 
 
 class TranslatorConfig(PreTrainedConfig):

@@ -8,7 +8,6 @@ interaction read: what a prefix of a history predicts in training is what the mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import logging
 
 from sensorium.data.interactions.arrays import Histories
 from sensorium.errors import RunError, first_line
+from sensorium.models.bars import without_bars
 from sensorium.models.ranking.config import RecommenderConfig
 from sensorium.models.ranking.inputs import GAPS, RATINGS, Sequences, gap_bucket, rating_bucket
 from sensorium.models.ranking.item_tower import SIZE, Content, ItemTower, Part
@@ -258,15 +257,3 @@ class Recommender(PreTrainedModel):
     def _alone(self, without: frozenset[str]) -> bool:
         """Whether the GPT scores without transitions."""
         return not self.config.transitions or "transitions" in without
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """transformers' own progress bars are off meanwhile: such small models need none."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -10,10 +10,13 @@ from sensorium.serving.protocols import Finish
 
 
 class ModelInfo(BaseModel):
+    """A model; ``routes`` (an extension): what may be asked of it."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "sensorium"
+    routes: list[str]
 
 
 class ModelList(BaseModel):

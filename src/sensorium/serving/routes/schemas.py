@@ -27,10 +27,30 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
     "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
-    "background": (False,),
+    "background": (False, "auto", "opaque"),
     "truncation": ("disabled",),
     "include": ([],),
+    "stream": (False, "false"),
+    "partial_images": (0, "0"),
+    "output_format": ("png", "auto"),
+    "output_compression": (100, "100"),
+    "quality": ("auto", "standard"),
+    "moderation": ("auto",),
 }
+
+
+def without_nothing(model: type[BaseModel], raw: Any) -> Any:
+    """A body without its nulls and without fields that ``model`` does not know and that ask for nothing."""
+    if not isinstance(raw, dict):
+        return raw
+    return {
+        name: value
+        for name, value in raw.items()
+        if not (
+            value is None
+            or (name not in model.model_fields and any(value == nothing for nothing in HARMLESS.get(name, ())))
+        )
+    }
 
 
 class Request(BaseModel):
@@ -41,16 +61,7 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nothing(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        known = cls.model_fields
-        return {
-            name: value
-            for name, value in raw.items()
-            if not (
-                value is None or (name not in known and any(value == nothing for nothing in HARMLESS.get(name, ())))
-            )
-        }
+        return without_nothing(cls, raw)
 
 
 class Part(BaseModel):

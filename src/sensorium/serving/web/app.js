@@ -1,9 +1,11 @@
 // The page: a conversation with the model behind /v1/chat/completions.
 
+import { keyGiven } from "./key.js";
 import { Unusable, shown, sound } from "./media.js";
 import { LONGEST, record } from "./recorder.js";
+import { drawing, openStudio, take as takeToDraw } from "./studio.js";
 import * as view from "./view.js";
-import { Refused, answer, model, useKey } from "./wire.js";
+import { Refused, answer, model } from "./wire.js";
 
 const at = (id) => document.getElementById(id);
 const [composer, question, send, stop, notice] = ["composer", "question", "send", "stop", "notice"].map(at);
@@ -95,8 +97,9 @@ function told(turn) {
 
 async function named() {
   const found = await model();
-  at("model").textContent = found;
-  return found;
+  at("model").textContent = found.id;
+  if (found.routes.includes("/v1/images/generations")) openStudio(found);
+  return found.id;
 }
 
 function startAnew() {
@@ -117,6 +120,7 @@ function startAnew() {
 // -- showing ---------------------------------------------------------------------------------------
 
 async function take(files) {
+  if (drawing()) return takeToDraw(files[0]);
   for (const file of files) {
     try {
       add(await shown(file));
@@ -127,6 +131,7 @@ async function take(files) {
     }
   }
   question.focus();
+  return undefined;
 }
 
 function add(item) {
@@ -198,35 +203,6 @@ function cancelRecording() {
   view.announce("The recording was thrown away.");
   refresh();
 }
-
-// -- the key ---------------------------------------------------------------------------------------
-
-/** Ask for a key; whether one was given. */
-function keyGiven() {
-  const [dialog, field, wrong] = ["ask-key", "key", "key-wrong"].map(at);
-  wrong.textContent = field.dataset.tried ? "The server did not take that key. Check it, and try again." : "";
-  field.value = "";
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      const key = field.value.trim();
-      field.value = "";
-      if (dialog.returnValue !== "use" || !key) return resolve(false);
-      field.dataset.tried = "yes";
-      useKey(key);
-      return resolve(true);
-    }, { once: true });
-  });
-}
-
-at("key-cancel").addEventListener("click", () => at("ask-key").close());
-at("ask-key").querySelector("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const plain = /^[\x21-\x7e]+$/.test(at("key").value.trim()); // what a header can hold
-  at("key-wrong").textContent = plain ? "" : "A key has letters, digits and signs, and no spaces.";
-  if (plain) at("ask-key").close("use");
-});
 
 // -- what the page says and shows of itself ----------------------------------------------------------
 

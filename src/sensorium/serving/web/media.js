@@ -52,7 +52,8 @@ export async function sound(file, name = file.name) {
   return { kind: "sound", name, url: URL.createObjectURL(file), part: { type: "input_audio", input_audio: { data, format } } };
 }
 
-function dataUrl(blob) {
+/** A blob as a `data:` address. */
+export function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);

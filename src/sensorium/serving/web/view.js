@@ -5,7 +5,7 @@ const scroll = document.getElementById("scroll");
 const announcer = document.getElementById("announcer");
 
 /** An element with classes and children; strings become text. */
-function element(name, classes = "", ...children) {
+export function element(name, classes = "", ...children) {
   const made = document.createElement(name);
   if (classes) made.className = classes;
   made.append(...children);

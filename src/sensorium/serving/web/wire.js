@@ -16,10 +16,18 @@ export class Refused extends Error {
   }
 }
 
-/** The name of the model that answers. */
+/** The model that answers: its name as `id`, and the `routes` that may be asked. */
 export async function model() {
   const { data } = await (await call("v1/models")).json();
-  return data[0].id;
+  return data[0];
+}
+
+/** Pictures as {url, seed}, of `v1/images/PATH`: `body` is a form, or what goes as JSON. Raises as `answer` does. */
+export async function drawn(path, body, signal) {
+  const json = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await call(`v1/images/${path}`, { method: "POST", signal, ...(body instanceof FormData ? { body } : json) });
+  const { data } = await response.json();
+  return data.map(({ b64_json: png, seed }) => ({ url: `data:image/png;base64,${png}`, seed }));
 }
 
 /**
