@@ -73,9 +73,11 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _leave)  # training has its own way; before and after it nothing is lost either
     if "--debug" not in words:
         _hush_libraries()
-    code = run(words)
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        code = run(words)
+    except KeyboardInterrupt:  # asked again before the first was heeded to its end
+        code = _interrupted()
+    _ask_no_more()
     sys.exit(code)
 
 
@@ -86,6 +88,18 @@ def _leave(number: int, frame: object) -> None:
         signal.signal(signal.SIGALRM, _leave)
         signal.setitimer(signal.ITIMER_REAL, 1)
     raise KeyboardInterrupt
+
+
+def _ask_no_more() -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _interrupted() -> int:
+    """Say that the command was interrupted; its exit code."""
+    _ask_no_more()
+    print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+    return 130
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
@@ -122,7 +136,7 @@ def run(arguments: list[str]) -> int:
         print(line, file=sys.stderr)
         return code
     if code == 130:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return _interrupted()
     return code if isinstance(code, int) else 0
 
 

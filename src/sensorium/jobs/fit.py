@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from sensorium.errors import RecipeError
 from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
 from sensorium.jobs.job import Job
@@ -101,6 +102,8 @@ def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
+    if recipe.task == "draw":
+        raise RecipeError("drawing cannot be trained yet", where="task", mend="see docs/drawing.md")
     other = {"recommend": fit_recommender, "pretrain": fit_pretraining}.get(recipe.task)
     if recipe.model.scratch is not None and recipe.task in ("auto", "generate"):
         other = fit_translator

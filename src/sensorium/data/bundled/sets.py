@@ -101,7 +101,8 @@ def emoji_draw(cache: Path) -> Source:
 
     folder = assets.locate("emoji")
     hashes = " ".join(sha256_file(folder / f"{name}.parquet") for name in ("emoji", "variants"))
-    defaults = {"inputs": {"prompt": "text", "source": "image"}, "target": "picture", "split": "split"}
+    inputs = {"prompt": "text", "picture": "image", "source": "image"}
+    defaults = {"inputs": inputs, "split": "split", "by": ["held_out"]}
     return _build(lambda: chunks(folder), "emoji-draw", f"{hashes} emoji-draw 1", cache, defaults)
 
 
