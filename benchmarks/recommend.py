@@ -136,12 +136,15 @@ def paired(theirs: np.ndarray, ours: np.ndarray, users: list[str] | None = None)
     from sensorium.evaluation.intervals import paired_bootstrap
 
     found = paired_bootstrap(ndcg(theirs), ndcg(ours), n_resamples=10_000, clusters=users)
-    return {"value": found.value, "low": found.low, "high": found.high, "share": found.value / ndcg(theirs).mean()}
+    base = ndcg(theirs).mean()
+    share = found.value / base if base else float("nan")  # identity alone finds no cold item at all
+    return {"value": found.value, "low": found.low, "high": found.high, "share": share}
 
 
 def told(difference: dict[str, float]) -> str:
     value, low, high = (difference[key] for key in ("value", "low", "high"))
-    return f"{value:+.4f} ({low:+.4f} to {high:+.4f}), {100 * difference['share']:+.0f} %"
+    share = f", {100 * difference['share']:+.0f} %" if np.isfinite(difference["share"]) else ""
+    return f"{value:+.4f} ({low:+.4f} to {high:+.4f}){share}"
 
 
 # -- variants of one recipe ------------------------------------------------------------------------
