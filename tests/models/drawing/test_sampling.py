@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from sensorium.models.drawing.captions import caption_codes, caption_log_likelihood
 from sensorium.models.drawing.drawing_gpt import DrawingGPT
@@ -16,12 +18,17 @@ from sensorium.models.drawing.guidance import DrawingSettings, guided, pick, uni
 from sensorium.models.drawing.one_by_one import one_by_one
 from sensorium.models.drawing.parallel import gumbel, redrawn, still_hidden
 from sensorium.models.drawing.reading import Reading
-from sensorium.models.drawing.sampling import draw_candidates, draw_codes
+from sensorium.models.drawing.sampling import draw_candidates
 from sensorium.models.drawing.sequences import batch_of, caption, draw, dropped, edit, masked
 from tests.models.drawing.small_drawer import CODES, PLACES, codes_of, drawer, words_of
 
 ONE, ROUNDS = DrawingSettings(guidance=2.0), DrawingSettings(guidance=2.0, parallel=True, steps=4)
 EITHER = pytest.mark.parametrize("how", [ONE, ROUNDS])
+
+
+def draw_codes(model: DrawingGPT, *wanted: Any) -> Tensor:
+    """One picture a prompt, (n, places)."""
+    return draw_candidates(model, *wanted).codes
 
 
 def test_guidance_is_the_formula_of_the_paper() -> None:

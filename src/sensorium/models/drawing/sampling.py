@@ -32,19 +32,6 @@ class DrawnCodes:
     all_scores: Tensor
 
 
-def draw_codes(
-    model: DrawingGPT,
-    prompts: Sequence[Sequence[int]],
-    settings: DrawingSettings,
-    seeds: Sequence[int],
-    sources: Tensor | None = None,
-    kept: Tensor | None = None,
-    keep_mask: Tensor | None = None,
-) -> Tensor:
-    """Codes (n, places) of one picture a prompt; see ``draw_candidates``."""
-    return draw_candidates(model, prompts, settings, seeds, sources, kept, keep_mask).codes
-
-
 def draw_candidates(
     model: DrawingGPT,
     prompts: Sequence[Sequence[int]],

@@ -22,10 +22,9 @@ Size = Annotated[str | None, Field(max_length=20, pattern=r"^(auto|\d{1,5}x\d{1,
 Form_ = Literal["b64_json"] | None
 
 
-class GenerationRequest(Request):
-    """``/v1/images/generations``; ``seed`` is an extension: the same seed draws the same picture."""
+class Wishes(BaseModel):
+    """What every way of asking for pictures may say; ``seed`` is an extension: the same seed draws the same picture."""
 
-    prompt: Prompt
     model: Name | None = None
     n: Count = None
     size: Size = None
@@ -35,7 +34,13 @@ class GenerationRequest(Request):
     safety_identifier: Tag = None
 
 
-class PictureForm(BaseModel):
+class GenerationRequest(Wishes, Request):
+    """``/v1/images/generations``."""
+
+    prompt: Prompt
+
+
+class PictureForm(Wishes):
     """A form with a picture: the file under ``image``, or under ``image[]`` as clients name lists."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -43,13 +48,6 @@ class PictureForm(BaseModel):
 
     image: Annotated[list[UploadFile], Field(default_factory=list, max_length=16)]
     images: Annotated[list[UploadFile], Field(default_factory=list, max_length=16, alias="image[]")]
-    model: Name | None = None
-    n: Count = None
-    size: Size = None
-    response_format: Form_ = None
-    seed: Seed = None
-    user: Tag = None
-    safety_identifier: Tag = None
 
     @model_validator(mode="before")
     @classmethod
