@@ -114,7 +114,7 @@ def infer_schema(source: Source, data: DataRecipe, task: str = "auto") -> Schema
         )
     schema = _with_target(source, target, (wanted or {}).get(target), task)
     schema.group = group
-    schema.split = split or _given_split(source, data)
+    schema.split = split or given_split(source, data)
     _choose_inputs(source, schema, wanted, data.inputs is not None)
     if not schema.inputs:
         raise DataError(
@@ -146,7 +146,7 @@ def check_columns(schema: Schema, source: Source, *, need_target: bool) -> None:
 def _chat(column: str, columns: list[str], task: str, source: Source, data: DataRecipe) -> Schema:
     if task == "classify":
         raise DataError("chat logs are answered, not classified", where=source.name, mend="set task: generate")
-    split = data.split.column or _given_split(source, data)
+    split = data.split.column or given_split(source, data)
     own = not data.split.by_time and data.split.column in (None, source.defaults.get("split"))
     group = data.split.group_by or (source.defaults.get("group_by") if own else None)
     told = {name: kind for name, kind in (data.inputs or {}).items() if name != column}
@@ -337,7 +337,7 @@ def _names_parts(source: Source, name: str) -> bool:
     return "train" in parts and None not in parts and len(parts) > 1
 
 
-def _given_split(source: Source, data: DataRecipe) -> str | None:
+def given_split(source: Source, data: DataRecipe) -> str | None:
     """The column ``split`` that folders, parallel files or `datasets` gave, where it parts off a test set."""
     recipe = data.split
     if not source.defaults.get("split") or recipe.by_time or recipe.group_by:

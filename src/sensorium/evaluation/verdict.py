@@ -59,6 +59,8 @@ def number(name: str, value: float) -> str:
         return f"{100 * value:.1f} %"
     if unit == "count":
         return bare(name, value)
+    if unit == "decibels":
+        return f"{value:.1f} dB"
     return f"{value:.1f}" if unit == "points" else f"{value:.4g}"
 
 
@@ -66,7 +68,7 @@ def bare(name: str, value: float, sign: bool = False) -> str:
     """The same without the unit, as short as it goes, for tables: 77.1, 41.2, 0.312."""
     unit = METRICS[name].unit if name in METRICS else "plain"
     plus = "+" if sign else ""
-    if unit in ("share", "points"):
+    if unit in ("share", "points", "decibels"):
         return f"{value * (100 if unit == 'share' else 1):{plus}.1f}"
     if unit == "count":
         return f"{value:{plus},.0f}" if abs(value) >= 100 else f"{value:{plus}.1f}"

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from sensorium.errors import RecipeError
 from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
+from sensorium.jobs.drawing.tokenizer_fit import fit_tokenizer
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
 from sensorium.jobs.pretraining.fit import fit_pretraining
@@ -104,7 +105,8 @@ def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
     if recipe.task == "draw":
         raise RecipeError("drawing cannot be trained yet", where="task", mend="see docs/drawing.md")
-    other = {"recommend": fit_recommender, "pretrain": fit_pretraining}.get(recipe.task)
+    kinds = {"recommend": fit_recommender, "pretrain": fit_pretraining, "tokenize": fit_tokenizer}
+    other = kinds.get(recipe.task)
     if recipe.model.scratch is not None and recipe.task in ("auto", "generate"):
         other = fit_translator
     if other is not None:

@@ -15,7 +15,7 @@ from sensorium import assets
 from sensorium.data.checks.check import DataReport, check, check_splits
 from sensorium.data.media import read_media
 from sensorium.data.rows import Rows
-from sensorium.data.schema import Schema, infer_schema
+from sensorium.data.schema import Schema, given_split, infer_schema, require
 from sensorium.data.sources import Source, open_source
 from sensorium.data.splits import Splits, split
 from sensorium.data.text.parallel_examples import DIRECTION, directed
@@ -91,6 +91,32 @@ def prepare(recipe: Recipe, progress: Any = None) -> Prepared:
         where = looked.source.name
         raise DataError("no usable row is left", where=where, mend="see what sensorium data check says of it")
     return part(recipe, looked)
+
+
+def unlabelled(source: Source, recipe: Recipe, inputs: dict[str, Any]) -> Schema:
+    """The schema of a table without a target, with the inputs named. DataError where a column of the split is not there."""
+    columns, defaults, split = source.table.column_names, source.defaults, recipe.data.split
+    group = split.group_by or (None if split.column or split.by_time else defaults.get("group_by"))
+    parted = split.column or given_split(source, recipe.data)
+    for key, column in (("group_by", group), ("column", parted), ("by_time", split.by_time)):
+        if column is not None:
+            require(column, columns, f"data.split.{key}")
+    notes = [(name, "input", kind, "as named") for name, kind in inputs.items()]
+    by = [name for name in defaults.get("by", []) if name in columns]
+    return Schema(inputs, None, "text", "generate", group=group, split=parted, notes=notes, by=by)
+
+
+def prepare_unlabelled(recipe: Recipe, source: Source, schema: Schema, progress: Any) -> Prepared:
+    """Check and split data without a target.
+
+    Raises:
+        DataError: nothing readable is left, or a bad row where ``bad_rows: stop``.
+    """
+    reader = partial(read_media, root=source.root)
+    report = check(source, schema, reader, progress, stop=recipe.data.bad_rows == "stop", need_target=False)
+    if len(report.quarantined) == len(source):
+        raise DataError("no usable row is left", where=source.name, mend="see what sensorium data check says of it")
+    return part(recipe, Looked(source, schema, report, reader))
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["category", "number", "text", "ranking", "translation", "language"]
+Kind = Literal["category", "number", "text", "ranking", "translation", "language", "picture"]
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,12 @@ class Metric:
     """What a metric's name means.
 
     ``unit``: "share" lies in 0 … 1 and is shown in %; "points" lies in 0 … 100; "target" is in the target's own
-    unit; "nats" are natural-log units; "count" counts things; "plain" has none.
+    unit; "nats" are natural-log units; "decibels" are dB; "count" counts things; "plain" has none.
     """
 
     label: str
     higher_is_better: bool
-    unit: Literal["share", "points", "target", "nats", "count", "plain"]
+    unit: Literal["share", "points", "target", "nats", "count", "decibels", "plain"]
     meaning: str
 
 
@@ -71,6 +71,15 @@ METRICS: dict[str, Metric] = {
         )
         for k in (1, 5, 10)
     },
+    # pictures
+    "psnr": Metric("PSNR", True, "decibels", "peak signal to noise of rebuilt pictures, averaged over pictures"),
+    "ssim": Metric("SSIM", True, "plain", "structure shared with the picture, 1 at the most (Wang et al. 2004)"),
+    "perceptual_distance": Metric(
+        "perceptual distance", False, "plain", "between features of the image encoder, as LPIPS without learnt weights"
+    ),
+    "absolute_error": Metric("mean abs. error of pixels", False, "plain", "pixels from 0 to 1"),
+    "codes_used": Metric("codes used", True, "share", "of the codebook, in these pictures"),
+    "code_perplexity": Metric("code perplexity", True, "count", "exp of the entropy of codes in these pictures"),
     # a ranking of all items
     **{
         f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
@@ -96,5 +105,6 @@ PRIMARY: dict[str, str] = {
     "ranking": "ndcg@10",
     "language": "perplexity",
     "translation": "bleu",
+    "picture": "psnr",
 }
 """The metric that a verdict speaks of first, by kind of target."""

@@ -252,6 +252,22 @@ def augment(pixels: np.ndarray, rng: np.random.Generator, *, flip: bool = False,
     return np.array(image)
 
 
+def rearrange(pixels: np.ndarray, rng: np.random.Generator, most: int) -> np.ndarray:
+    """Mirrored, moved by up to ``most`` pixels and with its colour channels exchanged, each by chance.
+
+    Every pixel stays as sharp as it was: for what learns to rebuild pictures. (height, width, 3) uint8 as before.
+    """
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    if rng.random() < 0.5:
+        pixels = pixels[..., rng.permutation(3)]
+    down, across = (int(step) for step in rng.integers(-most, most + 1, 2))
+    edges = ((max(down, 0), max(-down, 0)), (max(across, 0), max(-across, 0)), (0, 0))
+    height, width = pixels.shape[:2]
+    moved = np.pad(pixels, edges, mode="edge")[max(-down, 0) :, max(-across, 0) :]
+    return np.ascontiguousarray(moved[:height, :width])
+
+
 # -- corruption: after Hendrycks & Dietterich 2019, lengths relative to the picture ------------------
 
 

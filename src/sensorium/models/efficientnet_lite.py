@@ -118,7 +118,9 @@ class EfficientNetLite(PreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_classes) if config.num_classes else None
         self.post_init()
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+    def forward(
+        self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any
+    ) -> BaseModelOutputWithPooling:
         """Features of pictures.
 
         Args:
@@ -126,13 +128,16 @@ class EfficientNetLite(PreTrainedModel):
 
         Returns:
             ``last_hidden_state`` (batch, hidden_size, height / 32, width / 32), rounded up, and ``pooler_output``
-            (batch, hidden_size), its mean over places.
+            (batch, hidden_size), its mean over places; where asked, ``hidden_states``: what stem and each block give.
         """
         x = self.stem(pixel_values)
+        states = [x]
         for block in self.blocks:
             x = block(x)
+            states.append(x)
         x = self.top(x)
-        return BaseModelOutputWithPooling(last_hidden_state=x, pooler_output=x.mean((2, 3)))
+        between = tuple(states) if output_hidden_states else None
+        return BaseModelOutputWithPooling(last_hidden_state=x, hidden_states=between, pooler_output=x.mean((2, 3)))
 
     def classify(self, pixel_values: Tensor) -> Tensor:
         """(batch, 3, height, width) in [-1, 1] -> logits (batch, num_classes).

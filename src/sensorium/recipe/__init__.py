@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sensorium.errors import RecipeError
 from sensorium.recipe.data import DataRecipe, SplitRecipe
-from sensorium.recipe.drawing import DrawingRecipe
+from sensorium.recipe.drawing import DrawingRecipe, TokenizerRecipe
 from sensorium.recipe.interactions import InteractionSplitRecipe, InteractionsRecipe, RecommenderRecipe, RuleRecipe
 from sensorium.recipe.language import MaskingRecipe, PretrainingRecipe, ScratchRecipe, TranslationRecipe
 from sensorium.recipe.model import LATE_FUSIONS, AdaptRecipe, FusionKind, FusionRecipe, ModelRecipe
@@ -41,6 +41,7 @@ __all__ = [
     "RuleRecipe",
     "ScratchRecipe",
     "SplitRecipe",
+    "TokenizerRecipe",
     "TrainingRecipe",
     "TranslationRecipe",
 ]
@@ -49,12 +50,13 @@ __all__ = [
 class Recipe(Part):
     """A whole job."""
 
-    task: Literal["auto", "classify", "generate", "recommend", "pretrain", "draw"] = "auto"
+    task: Literal["auto", "classify", "generate", "recommend", "pretrain", "tokenize", "draw"] = "auto"
     data: DataRecipe
     model: ModelRecipe = Field(default_factory=ModelRecipe)
     recommender: RecommenderRecipe | None = Field(None, description="of task recommend")
     translation: TranslationRecipe | None = Field(None, description="of task generate from parallel text")
     pretraining: PretrainingRecipe | None = Field(None, description="of task pretrain")
+    tokenizer: TokenizerRecipe | None = Field(None, description="of task tokenize")
     drawing: DrawingRecipe | None = Field(None, description="of task draw")
     training: TrainingRecipe = Field(default_factory=TrainingRecipe)
     evaluation: EvaluationRecipe = Field(default_factory=EvaluationRecipe)
@@ -70,6 +72,8 @@ class Recipe(Part):
             raise ValueError("translation belongs to another task; set task: generate, or leave it out")
         if self.pretraining is not None and self.task != "pretrain":
             raise ValueError("pretraining belongs to another task; set task: pretrain, or leave it out")
+        if self.tokenizer is not None and self.task != "tokenize":
+            raise ValueError("tokenizer belongs to another task; set task: tokenize, or leave it out")
         if (self.drawing is not None) != (self.task == "draw"):
             raise ValueError("drawing and task: draw go together; give both or none")
         if self.data.interactions is not None and self.task != "recommend":

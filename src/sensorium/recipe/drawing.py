@@ -1,7 +1,8 @@
-"""Drawing: what a GPT learns of pictures as codes between its words."""
+"""Drawing: a tokenizer that turns pictures into codes, and what a GPT learns of them between its words."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,41 @@ from pydantic import Field, model_validator
 from sensorium.recipe.part import Part
 
 Form = Literal["draw", "caption", "edit", "masked"]
+
+
+class TokenizerRecipe(Part):
+    """A tokenizer of pictures: its shapes (see ``PictureTokenizerConfig``) and the losses it learns by."""
+
+    picture: str = Field("picture", description="column of pictures")
+    size: int = Field(64, ge=8, le=512, description="pixels a side")
+    codes: int = Field(64, ge=4, le=1024, description="codes a picture, a square number")
+    levels: list[int] = Field([8, 8, 8, 8], min_length=1, max_length=8, description="of a code's channels")
+    patch: int = Field(4, ge=1, le=32, description="pixels a side of the patches that it starts from")
+    widths: list[int] = Field([64, 128], min_length=1, description="channels at each resolution, the finest first")
+    blocks: list[int] = Field([2, 4], min_length=1, description="residual blocks at each resolution")
+    absolute: float = Field(1.0, ge=0, description="weight of the mean absolute error")
+    squared: float = Field(2.0, ge=0, description="weight of the mean squared error")
+    perceptual: float = Field(0.2, ge=0, description="weight of the distance between model.image's features")
+    adversarial: float = Field(0.0, ge=0, description="weight of what a critic tells real pictures by; 0: no critic")
+    augment: bool = Field(True, description="mirror, move and recolour training pictures")
+    average: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: the last")
+
+    @model_validator(mode="after")
+    def _check(self) -> TokenizerRecipe:
+        side = math.isqrt(self.codes)
+        halvings = self.size // (side * self.patch)
+        if side * side != self.codes or halvings & (halvings - 1) or halvings * side * self.patch != self.size:
+            raise ValueError(
+                f"tokenizer.codes {self.codes} in patches of {self.patch} do not fit {self.size} pixels a side; "
+                "make size a power of two times patch times the square root of codes"
+            )
+        if min(self.levels) < 2 or math.prod(self.levels) > 2**16:
+            raise ValueError("tokenizer.levels needs two a channel, and 65536 codes at the most; change them")
+        if min(self.widths) < 1 or min(self.blocks) < 0:
+            raise ValueError("tokenizer.widths and blocks must be positive; correct them")
+        if not self.absolute + self.squared + self.perceptual > 0:
+            raise ValueError("tokenizer has nothing to learn by; give absolute, squared or perceptual a weight")
+        return self
 
 
 class DrawingRecipe(Part):

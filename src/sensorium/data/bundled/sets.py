@@ -112,7 +112,7 @@ def emoji_pictures(cache: Path) -> Source:
 
     folder = assets.locate("emoji")
     hashes = " ".join(sha256_file(folder / f"{name}.parquet") for name in ("emoji", "variants"))
-    defaults = {"inputs": {"picture": "image"}, "group_by": "concept", "split": "split"}
+    defaults = {"inputs": {"picture": "image"}, "group_by": "concept", "split": "split", "by": ["held_out"]}
     return _build(lambda: chunks(folder), "emoji-pictures", f"{hashes} emoji-pictures 1", cache, defaults)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,15 +12,13 @@ import torch
 from torch import Tensor
 
 from sensorium import assets
-from sensorium.data.checks.check import check
-from sensorium.data.media import read_media
 from sensorium.data.schema import Schema, require
 from sensorium.data.sources import Source, open_source
 from sensorium.data.text.stream import PARTS
 from sensorium.errors import DataError, RecipeError
 from sensorium.jobs.cell_features import cell_features
 from sensorium.jobs.parts import resolve
-from sensorium.jobs.prepare import Looked, Prepared, fixed_choice, part
+from sensorium.jobs.prepare import Prepared, fixed_choice, prepare_unlabelled, unlabelled
 from sensorium.models.language.alignment import FILE as ALIGNMENT
 from sensorium.recipe import Recipe
 
@@ -52,9 +49,7 @@ def open_table(recipe: Recipe, progress: Any) -> MediaTable:
     """
     source = open_source(recipe.data, assets.cache_root() / "tables")
     schema = table_schema(source, recipe)
-    reader = partial(read_media, root=source.root)
-    report = check(source, schema, reader, progress, stop=recipe.data.bad_rows == "stop", need_target=False)
-    prepared = part(recipe, Looked(source, schema, report, reader))
+    prepared = prepare_unlabelled(recipe, source, schema, progress)
     media = [name for name, kind in schema.inputs.items() if kind in ("image", "audio")]
     rows: dict[str, np.ndarray] = {}
     texts: dict[str, list[str]] = {}
@@ -87,14 +82,7 @@ def table_schema(source: Source, recipe: Recipe) -> Schema:
         raise DataError(
             f"pretraining reads texts and one medium; {what}", where="data.inputs", mend="leave it out of data.inputs"
         )
-    split = data.split.column
-    group = data.split.group_by or (None if split or data.split.by_time else defaults.get("group_by"))
-    for key, column in (("group_by", group), ("column", split), ("by_time", data.split.by_time)):
-        if column is not None:
-            require(column, columns, f"data.split.{key}")
-    inputs = {name: named[name] for name in columns if name in named}
-    notes = [(name, "input", kind, "as named") for name, kind in inputs.items()]
-    return Schema(inputs, None, "text", "generate", group=group, split=split, notes=notes)
+    return unlabelled(source, recipe, {name: named[name] for name in columns if name in named})
 
 
 def texts_of(prepared: Prepared, row: int) -> list[str]:

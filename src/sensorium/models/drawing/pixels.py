@@ -18,7 +18,12 @@ def pixels(picture: bytes | Image.Image, size: int) -> Tensor:
     Raises:
         MediaError: it is too large, no picture, damaged or truncated.
     """
-    return torch.from_numpy(square(picture, size)).permute(2, 0, 1).float().div(127.5).sub(1)
+    return to_tensor(torch.from_numpy(square(picture, size)))
+
+
+def to_tensor(squares: Tensor) -> Tensor:
+    """(…, height, width, 3) uint8 -> (…, 3, height, width) float32 in [-1, 1]."""
+    return squares.movedim(-1, -3).float().div(127.5).sub(1)
 
 
 def square(picture: bytes | Image.Image, size: int) -> np.ndarray:
