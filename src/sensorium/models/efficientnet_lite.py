@@ -118,9 +118,7 @@ class EfficientNetLite(PreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_classes) if config.num_classes else None
         self.post_init()
 
-    def forward(
-        self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any
-    ) -> BaseModelOutputWithPooling:
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any) -> BaseModelOutputWithPooling:
         """Features of pictures.
 
         Args:

@@ -237,9 +237,7 @@ class Tokenizing:
         codes = np.concatenate([found for _, found in map(rebuild, batches) if found is not None])
         book = self.model.codebook_size
         used, perplexity = codes_used(codes, book).value, code_perplexity(codes, book).value
-        return (
-            f"{len(rows):,} training pictures use {100 * used:.1f} % of the {book:,} codes, perplexity {perplexity:,.0f}."
-        )
+        return f"{len(rows):,} training pictures use {100 * used:.1f} % of the {book:,} codes, perplexity {perplexity:,.0f}."
 
     def _sheet(self, rows: np.ndarray, quality: np.ndarray) -> Sheet:
         """Pictures from the worst to the best rebuilt, at equal distances."""
@@ -254,7 +252,9 @@ class Tokenizing:
             name = str(self.pictures.prepared.source.table.column("name")[row]) if "name" in names else f"row {row}"
             pair = [("picture", Media("image", picture)), ("rebuilt", Media("image", made[0]))]
             shown.append(Shown(f"{name}, {quality[place]:.1f} dB", pair))
-        lead = "Test pictures and what came back from their codes, from the worst to the best by PSNR, at equal distances."
+        lead = (
+            "Test pictures and what came back from their codes, from the worst to the best by PSNR, at equal distances."
+        )
         return Sheet("Pictures rebuilt", lead, shown)
 
 

@@ -30,7 +30,8 @@ def build_picture_tokenizer(asked: TokenizerRecipe, seed: int) -> PictureTokeniz
         widths=asked.widths,
         blocks=asked.blocks,
     )
-    return PictureTokenizer(config).to(memory_format=torch.channels_last).eval()
+    model: PictureTokenizer = PictureTokenizer(config).to(memory_format=torch.channels_last).eval()
+    return model
 
 
 def open_comparer(recipe: Recipe, dtype: torch.dtype = torch.float32) -> Perceptual | None:
@@ -79,7 +80,8 @@ def open_picture_tokenizer(name: str) -> PictureTokenizer:
             config = PictureTokenizerConfig.from_pretrained(folder)
             if config.to_dict().get("model_type") != PictureTokenizerConfig.model_type or "levels" not in _told(folder):
                 raise RecipeError("holds no tokenizer of pictures", where=f"{KEY}: {name}", mend=mend)
-            return PictureTokenizer.from_pretrained(folder).eval()
+            model: PictureTokenizer = PictureTokenizer.from_pretrained(folder).eval()
+            return model
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise RunError(f"the tokenizer cannot be read ({first_line(error)})", where=name, mend=mend) from None
 

@@ -38,7 +38,7 @@ class Critic(nn.Module):
         Args:
             real, rebuilt: (batch, 3, size, size) in [-1, 1].
         """
-        dtype = self.layers[-1].weight.dtype
+        dtype = next(self.parameters()).dtype
         of_real = self.layers(real.to(dtype)).float()
         of_rebuilt = self.layers(turned(rebuilt.to(dtype), weight)).float()
         return (functional.relu(1 - of_real) + functional.relu(1 + of_rebuilt)).flatten(1).mean(1)

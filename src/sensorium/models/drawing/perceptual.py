@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sensorium.models.encoders import load_pretrained
 
@@ -26,6 +27,9 @@ class Perceptual(nn.Module):
         mean, std: what it expects pixels in [0, 1] to be standardised by.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, encoder: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.encoder = encoder.eval().requires_grad_(False)
@@ -40,9 +44,13 @@ class Perceptual(nn.Module):
         """(batch, 3, size, size) in [-1, 1] -> the last state at each of the finest resolutions, (batch, channels, …)."""
         parameter = next(self.encoder.parameters())
         values = ((pictures.float() + 1) / 2 - self.mean) / self.std
+        side = getattr(getattr(self.encoder, "config", None), "image_size", None)
+        if isinstance(side, int) and values.shape[-1] != side:  # position embeddings of one size only
+            values = functional.interpolate(values, (side, side), mode="bilinear", antialias=True)
         values = values.to(parameter.dtype).contiguous(memory_format=torch.channels_last)
+        given = self.encoder(values, output_hidden_states=True)
         found: dict[torch.Size, Tensor] = {}
-        for state in self.encoder(values, output_hidden_states=True).hidden_states:
+        for state in given.hidden_states or (given.last_hidden_state,):
             state = state.transpose(1, 2) if state.dim() == 3 else state  # tokens of a Vision Transformer
             found[state.shape[2:]] = state
         return list(found.values())[:DEPTHS]
