@@ -1,4 +1,4 @@
-"""``metrics.json`` of a tokenize run: pictures rebuilt from their codes, on held-out pictures.
+"""``metrics.json`` of tokenize and draw runs: pictures rebuilt from their codes, and pictures and names foretold.
 
 The shape is that of every other task (``comparison``). A unit is a picture; where pictures are of concepts, those of one
 concept are drawn together.
@@ -14,6 +14,8 @@ import numpy as np
 
 from sensorium.errors import DataError
 from sensorium.evaluation.comparison import FEW, by_group, measured
+from sensorium.metrics import drawing
+from sensorium.metrics.names import PRIMARY
 from sensorium.metrics.pictures import statistics
 from sensorium.metrics.statistic import Counted, Statistic
 
@@ -50,11 +52,38 @@ class Rebuilt:
         return statistics(self.columns, self.codes, self.codebook)
 
 
+@dataclass(frozen=True)
+class Foretold:
+    """How likely one system found n rows' pictures and names; see ``metrics.drawing``."""
+
+    columns: Mapping[str, np.ndarray]
+    names: Sequence[str]
+    clusters: Any = None
+    groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, positions: np.ndarray) -> Foretold:
+        return Foretold(
+            {name: column[positions] for name, column in self.columns.items()},
+            [self.names[place] for place in positions],
+            None if self.clusters is None else np.asarray(self.clusters)[positions],
+        )
+
+    def answers_all(self) -> bool:
+        return True
+
+    def statistics(self) -> dict[str, Statistic | Counted]:
+        return dict(drawing.statistics(self.columns, self.names))
+
+
 def picture_metrics(
-    before: Rebuilt,
-    after: Rebuilt,
-    baselines: Mapping[str, Rebuilt],
+    before: Rebuilt | Foretold,
+    after: Rebuilt | Foretold,
+    baselines: Mapping[str, Rebuilt | Foretold],
     *,
+    task: str = "tokenize",
     seed: int = 0,
     n_resamples: int = 1000,
     notes: Sequence[str] = (),
@@ -66,23 +95,27 @@ def picture_metrics(
     """
     if not len(after):
         raise DataError("no pictures to measure", mend="give data.split.test a share")
-    systems = {"after": after, "before": before} | {f"baseline {name}": one for name, one in baselines.items()}
+    systems: dict[str, Any] = {"after": after, "before": before}
+    systems |= {f"baseline {name}": one for name, one in baselines.items()}
     drawn = len(after) if after.clusters is None else len(set(np.asarray(after.clusters).tolist()))
-    unit = "pictures" if after.clusters is None else "concepts, their pictures together"
+    unit = "rows" if after.clusters is None else "concepts, their rows together"
     more = [
         f"Intervals: 95 % percentile bootstrap over {drawn:,} {unit}, {n_resamples:,} resamples. p: two-sided, paired, "
         f"not corrected for the number of comparisons, at least {2 / (n_resamples + 1):.2g}."
     ]
     if drawn < FEW:
         more.append(f"Only {drawn} {unit}: so few give intervals that are too narrow.")
+    whole = measured(systems, seed, n_resamples)
+    kind = "picture" if task == "tokenize" else "drawing"
+    first = next(name for name in (PRIMARY[kind], *whole["after"]) if name in whole["after"])
     return {
-        **measured(systems, seed, n_resamples),
+        **whole,
         "by": by_group(systems, seed, n_resamples),
         "split": "test",
         "rows": len(after),
         "seed": seed,
-        "task": "tokenize",
-        "kind": "picture",
-        "primary": "psnr",
+        "task": task,
+        "kind": kind,
+        "primary": first,
         "notes": [*notes, *more],
     }

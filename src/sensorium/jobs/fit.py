@@ -9,9 +9,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from sensorium.errors import RecipeError
 from sensorium.evaluation.summary import summarise
 from sensorium.jobs.begun import begun
+from sensorium.jobs.drawing.fit import fit_drawer
 from sensorium.jobs.drawing.tokenizer_fit import fit_tokenizer
 from sensorium.jobs.job import Job
 from sensorium.jobs.prepare import Prepared, described, open_data, prepare
@@ -24,6 +24,13 @@ from sensorium.training.distributed import make_accelerator
 from sensorium.training.memory import give_back
 from sensorium.training.precision import raise_malloc_thresholds
 from sensorium.training.progress import make_progress
+
+OWN = {  # tasks whose jobs have a shape of their own
+    "recommend": fit_recommender,
+    "pretrain": fit_pretraining,
+    "tokenize": fit_tokenizer,
+    "draw": fit_drawer,
+}
 
 
 @dataclass
@@ -103,10 +110,7 @@ def _drawn(data: DataRecipe, seed: int) -> DataRecipe:
 
 
 def _fit(recipe: Recipe, folder: Path, fresh: bool, progress: Any) -> FitResult:
-    if recipe.task == "draw":
-        raise RecipeError("drawing cannot be trained yet", where="task", mend="see docs/drawing.md")
-    kinds = {"recommend": fit_recommender, "pretrain": fit_pretraining, "tokenize": fit_tokenizer}
-    other = kinds.get(recipe.task)
+    other = OWN.get(recipe.task)
     if recipe.model.scratch is not None and recipe.task in ("auto", "generate"):
         other = fit_translator
     if other is not None:

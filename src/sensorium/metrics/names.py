@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["category", "number", "text", "ranking", "translation", "language", "picture"]
+Kind = Literal["category", "number", "text", "ranking", "translation", "language", "picture", "drawing"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ METRICS: dict[str, Metric] = {
     "absolute_error": Metric("mean abs. error of pixels", False, "plain", "pixels from 0 to 1"),
     "codes_used": Metric("codes used", True, "share", "of the codebook, in these pictures"),
     "code_perplexity": Metric("code perplexity", True, "count", "exp of the entropy of codes in these pictures"),
+    "draw_perplexity": Metric(
+        "perplexity of pictures", False, "plain", "of a code of the right picture, given its words"
+    ),
+    "edit_perplexity": Metric(
+        "perplexity of edits", False, "plain", "of a code of the edited picture, given what it was and the instruction"
+    ),
+    "caption_perplexity": Metric(
+        "perplexity of names", False, "plain", "of a word of the right name, given its picture"
+    ),
     # a ranking of all items
     **{
         f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)
@@ -106,5 +115,6 @@ PRIMARY: dict[str, str] = {
     "language": "perplexity",
     "translation": "bleu",
     "picture": "psnr",
+    "drawing": "draw_perplexity",
 }
 """The metric that a verdict speaks of first, by kind of target."""

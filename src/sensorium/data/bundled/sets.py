@@ -102,7 +102,13 @@ def emoji_draw(cache: Path) -> Source:
     folder = assets.locate("emoji")
     hashes = " ".join(sha256_file(folder / f"{name}.parquet") for name in ("emoji", "variants"))
     inputs = {"prompt": "text", "picture": "image", "source": "image"}
-    defaults = {"inputs": inputs, "split": "split", "by": ["held_out"]}
+    defaults = {
+        "inputs": inputs,
+        "group_by": "concept",
+        "split": "split",
+        "by": ["held_out"],
+        "prompt_languages": ["en"],
+    }
     return _build(lambda: chunks(folder), "emoji-draw", f"{hashes} emoji-draw 1", cache, defaults)
 
 
