@@ -14,6 +14,7 @@ import pytest
 
 from sensorium.evaluation.schema import validated
 from sensorium.jobs import demo
+from sensorium.models.drawing.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 from sensorium.recipe import Recipe
 from tests.end_to_end.commands import call, done, sets, tiny
 from tests.end_to_end.toy_language import write_files
@@ -25,6 +26,7 @@ REAL = {
     "emoji",
     "emoji-ask",
     "emoji-dialogue",
+    "emoji-draw",
     "emoji-names",
     "emoji-pictures",
     "emoji-taste",
@@ -83,19 +85,29 @@ def small(recipe: Recipe, parts: dict[str, Path]) -> dict[str, object]:
     if recipe.task == "tokenize":  # held-out pictures stand behind the others
         del found["data.max_rows"]
         found |= {"tokenizer.widths": [8], "tokenizer.blocks": [1]}
+    if recipe.drawing is not None:
+        del found["data.max_rows"]
+        found |= {"drawing.tokenizer": tokens_folder(Path("tokens")), "model.scratch.window": 96}
     if source_is_text(recipe):  # documents are no rows
         del found["data.max_rows"]
     return found
+
+
+def tokens_folder(folder: Path) -> Path:
+    """A tokenizer of pictures with random weights, 16 codes a picture."""
+    shapes = {"size": 16, "codes": 16, "levels": (5, 4), "patch": 2, "widths": (8,), "blocks": (1,)}
+    PictureTokenizer(PictureTokenizerConfig(**shapes)).save_pretrained(folder)
+    return folder
 
 
 def source_is_text(recipe: Recipe) -> bool:
     return str(recipe.data.source).endswith(".txt")
 
 
-def test_there_are_thirteen_recipes() -> None:
+def test_there_are_fourteen_recipes() -> None:
     """A new one is run by the test below by itself; say here that it was meant."""
     assert [path.stem for path in RECIPES] == [
-        "emoji-ask", "emoji-dialogue", "emoji-group", "emoji-names", "emoji-taste", "emoji-tokens", "movielens",
+        "emoji-ask", "emoji-dialogue", "emoji-draw", "emoji-group", "emoji-names", "emoji-taste", "emoji-tokens", "movielens",
         "multi30k-en-de", "photo-folder", "pretrain-emoji", "pretrain-text", "spoken-digits", "table-mixed",
     ]  # fmt: skip
 

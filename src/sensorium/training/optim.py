@@ -163,9 +163,11 @@ class MasterAdamW:
                 master.copy_(value)
             elif slot == "step" and self._of(master) is self._by_rows:
                 self._by_rows.state[master][slot] = int(value)
-            else:
-                device = master.device if slot != "step" or self._adamw.defaults["fused"] else "cpu"
+            elif slot == "step":
+                device = master.device if self._adamw.defaults["fused"] else "cpu"
                 self._of(master).state[master][slot] = value.to(device, copy=True)
+            else:  # laid out in memory as the master is (channels last): the fused step takes one order for all
+                self._of(master).state[master][slot] = torch.empty_like(master).copy_(value)
 
     def _of(self, master: Tensor) -> torch.optim.Optimizer:
         """Whose parameter it is."""

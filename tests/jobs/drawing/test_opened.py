@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 import sensorium
-from sensorium.errors import DataError, MediaError, RecipeError, RunError
+from sensorium.errors import DataError, MediaError, RunError
 from sensorium.jobs.drawing.opened import OpenedDrawer
-from sensorium.recipe import Recipe
 from tests.jobs.drawing.tiny_run import CODES, SIZE, encoded, noise, tiny_drawing_run
 
 
@@ -237,13 +236,3 @@ def test_runs_that_do_not_draw_or_are_damaged(folder: Path, tmp_path: Path) -> N
     (broken / "recipe.yaml").write_text("\n".join(lines[: lines.index("training:")]))
     with pytest.raises(RunError, match="damaged"):
         OpenedDrawer(broken)
-
-
-def test_training_is_refused_in_a_line_until_there_is_a_job_for_it(tmp_path: Path) -> None:
-    drawing = {"tokenizer": "runs/none"}
-    recipe = Recipe.model_validate(
-        {"task": "draw", "data": {"source": "emoji-draw"}, "drawing": drawing, "output": str(tmp_path / "run")}
-    )
-    with pytest.raises(RecipeError, match="drawing cannot be trained yet"):
-        sensorium.fit(recipe)
-    assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -76,15 +77,11 @@ def open_picture_tokenizer(name: str) -> PictureTokenizer:
             raise RunError("the tokenizer is not trained", where=name, mend="run sensorium fit again: it goes on")
         folder = run.model
     try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        if kind != PictureTokenizerConfig.model_type:
+            raise RecipeError("holds no tokenizer of pictures", where=f"{KEY}: {name}", mend=mend)
         with without_bars():
-            config = PictureTokenizerConfig.from_pretrained(folder)
-            if config.to_dict().get("model_type") != PictureTokenizerConfig.model_type or "levels" not in _told(folder):
-                raise RecipeError("holds no tokenizer of pictures", where=f"{KEY}: {name}", mend=mend)
             model: PictureTokenizer = PictureTokenizer.from_pretrained(folder).eval()
-            return model
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, SafetensorError) as error:
         raise RunError(f"the tokenizer cannot be read ({first_line(error)})", where=name, mend=mend) from None
-
-
-def _told(folder: Path) -> str:
-    return (folder / "config.json").read_text(encoding="utf-8")
+    return model

@@ -1,20 +1,17 @@
-"""A critic that tells real pictures from rebuilt ones, patch by patch, and teaches the tokenizer to pass for real.
-
-Both learn in one backward pass: between tokenizer and critic stands a layer that turns gradients round (Ganin &
-Lempitsky 2015), so that what the critic's loss takes from its own weights it gives to the tokenizer's.
-"""
+"""A critic that tells real pictures from rebuilt ones, patch by patch, and teaches the tokenizer to pass for real."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 
 class Critic(nn.Module):
-    """Convolutions over patches, as PatchGAN's (Isola et al. 2017), with the hinge loss of both sides.
+    """Convolutions over patches, as PatchGAN's (Isola et al. 2017), with the hinge losses of both sides in one sum.
+
+    The critic learns from rebuilt pictures that pass no gradient on, the tokenizer from a critic that stands still: one
+    backward pass teaches both.
 
     Args:
         width: channels of the first layer; each further one has twice as many.
@@ -33,29 +30,16 @@ class Critic(nn.Module):
         self.layers = nn.Sequential(*parts, nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, real: Tensor, rebuilt: Tensor, weight: float) -> Tensor:
-        """The critic's hinge loss of each picture (batch,); of its gradient ``weight`` times the reverse reaches ``rebuilt``.
+        """The loss of each picture (batch,): the critic's, and ``weight`` times how far ``rebuilt`` is from passing.
 
         Args:
             real, rebuilt: (batch, 3, size, size) in [-1, 1].
         """
         dtype = next(self.parameters()).dtype
         of_real = self.layers(real.to(dtype)).float()
-        of_rebuilt = self.layers(turned(rebuilt.to(dtype), weight)).float()
-        return (functional.relu(1 - of_real) + functional.relu(1 + of_rebuilt)).flatten(1).mean(1)
-
-
-class _Turned(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor, weight: float) -> Tensor:
-        context.weight = weight
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return gradient * -context.weight, None
-
-
-def turned(x: Tensor, weight: float) -> Tensor:
-    """``x`` itself; its gradient is ``-weight`` times what comes from above."""
-    found: Tensor = _Turned.apply(x, weight)
-    return found
+        of_rebuilt = self.layers(rebuilt.detach().to(dtype)).float()
+        told = functional.relu(1 - of_real) + functional.relu(1 + of_rebuilt)
+        still = {name: p.detach() for name, p in self.layers.named_parameters()}
+        passing = -functional_call(self.layers, still, (rebuilt.to(dtype),)).float()
+        found: Tensor = (told + weight * passing).flatten(1).mean(1)
+        return found

@@ -1,0 +1,27 @@
+"""Figures of a drawing model against their formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sensorium.metrics.drawing import statistics
+
+
+def test_each_form_has_its_own_perplexity_and_rows_of_another_form_do_not_count() -> None:
+    columns = {
+        "draw_nats": np.array([8.0, 0.0, 4.0]), "draw_tokens": np.array([4, 0, 4]),
+        "edit_nats": np.array([0.0, 6.0, 0.0]), "edit_tokens": np.array([0, 4, 0]),
+        "caption_nats": np.array([2.0, 0.0, 1.0]), "caption_tokens": np.array([2, 0, 1]),
+        "said": np.array(["Red apple.", "", "pear"], dtype=object),
+    }  # fmt: skip
+    found = {name: one.value for name, one in statistics(columns, ["red apple", "make it red", "plum"]).items()}
+    assert found["draw_perplexity"] == pytest.approx(np.exp(12 / 8))
+    assert found["edit_perplexity"] == pytest.approx(np.exp(6 / 4))
+    assert found["caption_perplexity"] == pytest.approx(np.exp(3 / 3))
+    assert found["exact_match"] == 0.5 and 0 < found["chrf"] < 100
+
+
+def test_what_was_not_learnt_has_no_figure() -> None:
+    nothing = {f"{form}_{what}": np.zeros(2) for form in ("draw", "edit", "caption") for what in ("nats", "tokens")}
+    assert statistics(nothing | {"said": np.array(["", ""], dtype=object)}, ["a", "b"]) == {}
