@@ -59,11 +59,14 @@ def test_commands_and_flags_exist(page: str, line: str) -> None:
         assert run([*verbs, "--help"]) == 0
     for flag in (word for word in words if word.startswith("--")):
         assert f"{flag} " in out.getvalue(), flag
-    for recipe in (word for word in words if word.endswith(".yaml")):
+    recipes = [word for word in words if word.endswith(".yaml")]
+    for recipe in recipes:
         assert (ROOT / recipe).is_file(), recipe
-    for key, value in pairwise(words):
-        if key == "--set":
-            Recipe.parse({"data": {"source": "t.csv"}}, overrides=[value])
+    changes = [value for key, value in pairwise(words) if key == "--set"]
+    for recipe in recipes:
+        Recipe.load(ROOT / recipe, overrides=changes)
+    if not recipes:
+        Recipe.parse({"data": {"source": "t.csv"}}, overrides=changes)
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("yaml"), ids=lambda value: value[:20])
@@ -74,7 +77,8 @@ def test_recipes_in_the_pages_are_recipes(page: str, text: str) -> None:
 def test_keys_named_in_the_pages_exist() -> None:
     for page in PAGES:
         for key in re.findall(
-            r"`((?:data|model|training|evaluation|translation)\.[a-z_.]+)`", page.read_text(encoding="utf-8")
+            r"`((?:data|model|training|evaluation|translation|tokenizer|drawing)\.[a-z_.]+)`",
+            page.read_text(encoding="utf-8"),
         ):
             if key.endswith(".py"):
                 continue
