@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from benchmarks.common import RESULTS, Results, clean_environment, interval, table
-from benchmarks.drawing_judges import Judge, as_pictures, mean_interval, people, pixels_of, train_judge
+from benchmarks.drawing_judges import Judge, mean_interval, people, pixels_of, train_judge
 from sensorium import assets
 from sensorium.data.bundled.drawing_pairs import TONES, edit_part, edits, parts, read_pictures
 from sensorium.metrics.generation import scores
 from sensorium.models.drawing.guidance import DrawingSettings
-from sensorium.models.drawing.pixels import to_tensor
+from sensorium.models.drawing.pixels import to_squares, to_tensor
 from sensorium.models.drawing.sampling import draw_candidates
 
 UNCHANGED = 8  # of 255: what source and right target differ by at most where nothing was to change
@@ -97,7 +97,7 @@ def combinations(drawer: Any, judge: Judge, pictures: Any, given: Any, args: arg
 def drawn_of(drawer: Any, rows: Any, settings: DrawingSettings) -> np.ndarray:
     prompts = [drawer.opened.encode(row["name"]) for row in rows]
     made = draw_candidates(drawer.model, prompts, settings, list(range(len(prompts))))
-    return as_pictures(drawer.opened.pictures.decode(made.codes))
+    return to_squares(drawer.opened.pictures.decode(made.codes))
 
 
 def edited(drawer: Any, judge: Judge, pictures: Any, given: Any, args: argparse.Namespace) -> dict[str, Any]:
@@ -116,13 +116,13 @@ def edited(drawer: Any, judge: Judge, pictures: Any, given: Any, args: argparse.
     codes = drawer.opened.pictures.encode(to_tensor(torch.from_numpy(sources)))
     words = [drawer.opened.encode(said) for _, _, said in chosen]
     made = draw_candidates(drawer.model, words, wanted(args), list(range(len(words))), codes).codes
-    rebuilt = as_pictures(
+    rebuilt = to_squares(
         drawer.opened.pictures.decode(drawer.opened.pictures.encode(to_tensor(torch.from_numpy(targets))))
     )
     clusters = [target["concept"] for _, target, _ in chosen]
     tones = np.array([judge.labels["skin_tone"].index(target["skin_tone"]) for _, target, _ in chosen])
     found = {}
-    systems = {"edited": as_pictures(drawer.opened.pictures.decode(made)), "the source as it is": sources}
+    systems = {"edited": to_squares(drawer.opened.pictures.decode(made)), "the source as it is": sources}
     for name, shown in (systems | {"right picture, rebuilt": rebuilt, "right picture": targets}).items():
         right = judge.scores(shown)["skin_tone"].argmax(1) == tones
         found[name] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from sensorium.data.bundled.drawing_pairs import TONES
@@ -100,10 +100,3 @@ def mean_interval(right: np.ndarray, clusters: Sequence[str], resamples: int = 1
     from sensorium.evaluation.intervals import bootstrap
 
     return bootstrap(right.astype(float), n_resamples=resamples, clusters=list(clusters)).to_dict()
-
-
-def as_pictures(made: Tensor) -> np.ndarray:
-    """(n, 3, size, size) in [-1, 1] -> (n, size, size, 3) uint8."""
-    from sensorium.models.drawing.pixels import to_bytes
-
-    return to_bytes(made).permute(0, 2, 3, 1).contiguous().numpy()

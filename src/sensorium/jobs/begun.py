@@ -1,4 +1,4 @@
-"""A run's folder, locked and begun: what every ``fit`` starts with."""
+"""How every ``fit`` starts: the run's folder locked and begun, what was measured before kept, what was found in the data told."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sensorium.jobs.prepare import Prepared
 from sensorium.recipe import Recipe
-from sensorium.run import Run
+from sensorium.run import Run, write_json
+from sensorium.training.precision import Choice
 
 
 @contextmanager
@@ -27,3 +29,36 @@ def begun(folder: Path, recipe: Recipe, fingerprint: str, fresh: bool, progress:
             progress(f"the earlier run is now in {aside}")
         run.begin(recipe, fingerprint)
         yield run
+
+
+def resumed(run: Run, recipe: Recipe) -> Recipe:
+    """The recipe with the precision and attention that an earlier sitting of the run measured, where there was one."""
+    earlier = run.resolved()
+    if earlier is None:
+        return recipe
+    kept = {"precision": earlier.training.precision, "attention": earlier.training.attention}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=kept)})
+
+
+def with_choice(recipe: Recipe, choice: Choice) -> Recipe:
+    """The recipe with the precision and attention that were chosen."""
+    chosen = {"precision": choice.precision, "attention": choice.attention}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
+
+
+def announce_data(prepared: Prepared, run: Run, progress: Any, *, task: bool = True) -> None:
+    """Show what was inferred and found, and keep it.
+
+    Args:
+        task: whether the task that follows from the schema is told too.
+    """
+    told = prepared.schema.lines()
+    for line in [*(told if task else told[:-1]), *prepared.report.lines()]:
+        progress(line)
+    sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
+    progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" rows ({prepared.splits.method})")
+    write_json(
+        run.folder / "data_report.json",
+        prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method},
+    )
+    prepared.report.write_quarantine(run.folder / "quarantine.jsonl", prepared.source)

@@ -10,11 +10,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from sensorium.evaluation.summary import summarise
-from sensorium.jobs.begun import begun
+from sensorium.jobs.begun import announce_data, begun
 from sensorium.jobs.drawing.fit import fit_drawer
 from sensorium.jobs.drawing.tokenizer_fit import fit_tokenizer
 from sensorium.jobs.job import Job
-from sensorium.jobs.prepare import Prepared, described, open_data, prepare
+from sensorium.jobs.prepare import described, open_data, prepare
 from sensorium.jobs.pretraining.fit import fit_pretraining
 from sensorium.jobs.ranking.fit import fit_recommender
 from sensorium.jobs.translation.fit import fit_translator
@@ -151,18 +151,3 @@ def _work(run: Run, recipe: Recipe, accelerator: Accelerator, progress: Any) -> 
         job.finish(history, began)
     accelerator.wait_for_everyone()
     return FitResult(run.folder, run.metrics, run.report, False)
-
-
-def announce_data(prepared: Prepared, run: Run, progress: Any) -> None:
-    """Show what was inferred and found, and keep it."""
-    for line in prepared.schema.lines():
-        progress(line)
-    for line in prepared.report.lines():
-        progress(line)
-    sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
-    progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" rows ({prepared.splits.method})")
-    write_json(
-        run.folder / "data_report.json",
-        prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method},
-    )
-    prepared.report.write_quarantine(run.folder / "quarantine.jsonl", prepared.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from torch import Tensor
 
 from sensorium.evaluation.picture_report import picture_report
 from sensorium.evaluation.picture_table import Foretold, picture_metrics
-from sensorium.evaluation.report import ReportInputs
-from sensorium.jobs.begun import begun
+from sensorium.jobs.begun import announce_data, begun, resumed, with_choice
 from sensorium.jobs.cell_features import cell_features
 from sensorium.jobs.drawing.learnt import save_learnt
 from sensorium.jobs.drawing.lessons import (
@@ -28,11 +28,12 @@ from sensorium.jobs.drawing.lessons import (
     picture_codes,
 )
 from sensorium.jobs.drawing.measures import Columns, measured, nearest_captions, unigram
-from sensorium.jobs.drawing.parts import build_drawing_model, open_drawing_model, save_drawing_model
+from sensorium.jobs.drawing.parts import build_drawing_model, open_drawing_model, save_drawing_model, text_of, word_ids
+from sensorium.jobs.drawing.pictures import grouped
 from sensorium.jobs.drawing.sheet import drawn_sheet
-from sensorium.jobs.drawing.tokenizer_fit import announce
 from sensorium.jobs.drawing.tokenizer_measures import read, written
 from sensorium.jobs.drawing.tokenizer_parts import open_picture_tokenizer
+from sensorium.jobs.ended import ended
 from sensorium.jobs.parts import trainable_parameters
 from sensorium.jobs.prepare import Prepared, fixed_choice
 from sensorium.jobs.pretraining.parts import Start, choose_speed, open_start
@@ -102,14 +103,10 @@ class Drawing:
         said = self.prepared.source.table.column(self.asked.prompt)[lesson.row].as_py()
         return " ".join(str(said).split())
 
-    def said(self, ids: list[int]) -> str:
-        """The text of word ids."""
-        return str(self.start.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
     def _measured(self, part: str, what: str, tokens: int) -> Columns:
         lessons = self.lessons[part]
         with self.progress.task(what, len(lessons), unit="rows") as advance:
-            return measured(self.model, lessons, self.asked, tokens, self.said, advance)
+            return measured(self.model, lessons, self.asked, tokens, partial(text_of, self.start.tokenizer), advance)
 
     def measure(self, when: str) -> Columns:
         """Figures of each test row, measured once and kept."""
@@ -198,38 +195,20 @@ class Drawing:
         told["prompt"] = np.array([self.prompt(one) for one in test], dtype=object)
         told |= {f"{name}_after": values for name, values in after.items()}
         write_atomic(run.folder / "predictions.parquet", written(told))
-        seconds, history = time.monotonic() - began, run.read_json("history.json")
-        page = ReportInputs(
-            run.folder.name,
-            self.recipe.dump(),
-            metrics,
-            history=history,
-            data_report=run.read_json("data_report.json"),
-            environment=run.read_json("environment.json"),
-            timings={"training seconds": history["seconds"], "whole job seconds": seconds},
-        )
         sheets = drawn_sheet(self.model, self.pictures, self.prepared, self.asked, test, self.prompt, self.progress)
-        write_atomic(run.report, picture_report(page, sheets))
-        run.finish("reported", seconds=seconds)
-        Checkpoints(run.checkpoints).clear()
+        ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, sheets))
 
     def _foretold(self, columns: Columns) -> Foretold:
-        test, table = self.lessons["test"], self.prepared.source.table
+        test = self.lessons["test"]
         rows = np.array([one.row for one in test])
-        group = self.prepared.source.defaults.get("group_by")
-        clusters = None if group is None else np.array(table.column(group).take(rows).to_pylist(), dtype=object)
-        groups = {name: table.column(name).take(rows).to_pylist() for name in self.prepared.schema.by}
-        return Foretold(columns, [self.prompt(one) for one in test], clusters, groups)
+        return Foretold(columns, [self.prompt(one) for one in test], *grouped(self.prepared, rows))
 
 
 def _work(run: Run, recipe: Recipe, pictures: PictureTokenizer, accelerator: Accelerator, progress: Any) -> None:
     began, main, asked = time.monotonic(), accelerator.is_main_process, recipe.drawing
     assert asked is not None
     raise_malloc_thresholds()
-    resolved = run.resolved()
-    if resolved is not None:  # a resume keeps what was measured
-        kept = {"precision": resolved.training.precision, "attention": resolved.training.attention}
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=kept)})
+    recipe = resumed(run, recipe)
     with accelerator.main_process_first():
         prepared = open_drawing_table(recipe, progress)
         rows = {
@@ -246,17 +225,12 @@ def _work(run: Run, recipe: Recipe, pictures: PictureTokenizer, accelerator: Acc
             recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes
         )
         choice = choose_speed(recipe, start, micro)
-    chosen = {"precision": choice.precision, "attention": choice.attention}
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
+    recipe = with_choice(recipe, choice)
     width = int(next(iter(features.values())).shape[1]) if features else 0
     model = build_drawing_model(recipe, start, choice, pictures, width)
     positions = len(next(iter(features.values()))) if features else 0
     room = min(model.room("edit"), model.room("caption", positions))
-
-    def encode(text: str) -> list[int]:
-        given = start.tokenizer([text], add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
-        return [int(word) for word in given]
-
+    encode = partial(word_ids, start.tokenizer)
     lessons = {
         part: learnable(lessons_of(prepared, asked, of, codes, encode, room, features), asked.forms)
         for part, of in rows.items()
@@ -268,7 +242,7 @@ def _work(run: Run, recipe: Recipe, pictures: PictureTokenizer, accelerator: Acc
     if main:
         run.write_recipe(recipe)
         write_json(run.folder / "environment.json", environment(recipe, prepared.source.fingerprint, choice))
-        announce(prepared, run, progress)
+        announce_data(prepared, run, progress, task=False)
         before = job.measure("before")
     if not run.done("trained"):
         give_back()

@@ -50,13 +50,23 @@ class DrawingModel:
     features: ReadPictures | None = None
 
     def encode(self, text: str) -> list[int]:
-        """Word ids of a prompt; names of special tokens in it are plain words."""
-        found = self.words([text], add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
-        return [int(word) for word in found]
+        """Word ids of a prompt."""
+        return word_ids(self.words, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of word ids."""
-        return str(self.words.decode(list(ids), skip_special_tokens=True)).strip()
+        return text_of(self.words, ids)
+
+
+def word_ids(words: Any, text: str) -> list[int]:
+    """A tokenizer's ids of a text; names of special tokens in it are plain words."""
+    found = words([text], add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
+    return [int(word) for word in found]
+
+
+def text_of(words: Any, ids: Sequence[int]) -> str:
+    """The text of a tokenizer's ids, special ones left out."""
+    return str(words.decode(list(ids), skip_special_tokens=True)).strip()
 
 
 def build_drawing_model(

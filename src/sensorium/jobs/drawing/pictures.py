@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,3 +61,10 @@ class TrainingPictures:
         if self.vary:
             picture = rearrange(picture, generator(self.seed, epoch, row), most=self.pictures.size // 16)
         return row, to_tensor(torch.from_numpy(picture))
+
+
+def grouped(prepared: Prepared, rows: np.ndarray) -> tuple[np.ndarray | None, dict[str, list[Any]]]:
+    """What ``rows`` are drawn together by in intervals (n,), None: each alone; and column -> cells to give figures by."""
+    column, group = prepared.source.table.column, prepared.source.defaults.get("group_by")
+    clusters = None if group is None else np.array(column(group).take(rows).to_pylist(), dtype=object)
+    return clusters, {name: column(name).take(rows).to_pylist() for name in prepared.schema.by}

@@ -16,7 +16,7 @@ from sensorium.jobs.prepare import Prepared
 from sensorium.models.drawing.drawing_gpt import DrawingGPT
 from sensorium.models.drawing.guidance import DrawingSettings
 from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
-from sensorium.models.drawing.pixels import to_bytes
+from sensorium.models.drawing.pixels import to_squares
 from sensorium.models.drawing.sampling import TOGETHER, draw_candidates
 from sensorium.recipe import DrawingRecipe
 
@@ -51,7 +51,7 @@ def drawn_sheet(
                     else None
                 )
                 codes = draw_candidates(model, [one.words for one in some], settings, [0] * len(some), sources).codes
-                made += list(to_bytes(pictures.decode(codes)).permute(0, 2, 3, 1).contiguous().numpy())
+                made += list(to_squares(pictures.decode(codes)))
                 advance(len(some))
         right = Pictures(prepared, asked.picture, pictures.size)
         before = Pictures(prepared, str(asked.source), pictures.size)

@@ -17,9 +17,8 @@ from sensorium.data.sources import open_source
 from sensorium.evaluation.embed import Media
 from sensorium.evaluation.picture_report import Sheet, Shown, picture_report
 from sensorium.evaluation.picture_table import Rebuilt, picture_metrics
-from sensorium.evaluation.report import ReportInputs
-from sensorium.jobs.begun import begun
-from sensorium.jobs.drawing.pictures import Pictures, TrainingPictures
+from sensorium.jobs.begun import announce_data, begun, resumed, with_choice
+from sensorium.jobs.drawing.pictures import Pictures, TrainingPictures, grouped
 from sensorium.jobs.drawing.tokenizer_measures import (
     CODES,
     COMPARED_WITH,
@@ -37,6 +36,7 @@ from sensorium.jobs.drawing.tokenizer_parts import (
     open_picture_tokenizer,
     shape_of,
 )
+from sensorium.jobs.ended import ended
 from sensorium.jobs.prepare import Prepared, fixed_choice, prepare_unlabelled, unlabelled
 from sensorium.jobs.surroundings import environment
 from sensorium.metrics.pictures import code_perplexity, codes_used, frechet_distance
@@ -194,28 +194,13 @@ class Tokenizing:
             if values.ndim == 1
         }
         write_atomic(run.folder / "predictions.parquet", written({"row": rows, **told, CODES: after[CODES]}))
-        seconds, history = time.monotonic() - began, run.read_json("history.json")
-        page = ReportInputs(
-            run.folder.name,
-            self.recipe.dump(),
-            metrics,
-            history=history,
-            data_report=run.read_json("data_report.json"),
-            environment=run.read_json("environment.json"),
-            timings={"training seconds": history["seconds"], "whole job seconds": seconds},
-        )
-        write_atomic(run.report, picture_report(page, [self._sheet(rows, after["psnr"])]))
-        run.finish("reported", seconds=seconds)
-        Checkpoints(run.checkpoints).clear()
+        sheet = self._sheet(rows, after["psnr"])
+        ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, [sheet]))
 
     def _rebuilt(self, columns: Columns) -> Rebuilt:
-        prepared, rows = self.pictures.prepared, self.rows("test")
-        table = prepared.source.table
-        group = prepared.source.defaults.get("group_by")
-        clusters = None if group is None else np.array(table.column(group).take(rows).to_pylist(), dtype=object)
         figures = {name: values for name, values in columns.items() if name not in (CODES, SUMMARY)}
-        groups = {name: table.column(name).take(rows).to_pylist() for name in prepared.schema.by}
-        return Rebuilt(figures, columns.get(CODES), self.model.codebook_size, clusters, groups)
+        grouping = grouped(self.pictures.prepared, self.rows("test"))
+        return Rebuilt(figures, columns.get(CODES), self.model.codebook_size, *grouping)
 
     def _frechet(self, systems: dict[str, Columns]) -> list[str]:
         """What lies between the features of the test pictures and of what each system made of them."""
@@ -262,16 +247,12 @@ def _work(run: Run, recipe: Recipe, prepared: Prepared, accelerator: Accelerator
     began, main, asked = time.monotonic(), accelerator.is_main_process, recipe.tokenizer
     assert asked is not None
     raise_malloc_thresholds()
-    resolved = run.resolved()
-    if resolved is not None:  # a resume keeps what was measured
-        kept = {"precision": resolved.training.precision}
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=kept)})
+    recipe = resumed(run, recipe)
     micro = micro_batch_size(recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes)
     with accelerator.main_process_first():
         choice = choose(shape_of(asked, micro), assets.cache_root() / "machine", recipe.training.precision, "eager")
         perceptual = open_comparer(recipe)
-    chosen = {"precision": choice.precision, "attention": choice.attention}
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
+    recipe = with_choice(recipe, choice)
     pictures = Pictures(prepared, asked.picture, asked.size)
     model = build_picture_tokenizer(asked, recipe.training.seed)
     job = Tokenizing(run, recipe, asked, pictures, model, perceptual, accelerator, progress)
@@ -279,7 +260,7 @@ def _work(run: Run, recipe: Recipe, prepared: Prepared, accelerator: Accelerator
     if main:
         run.write_recipe(recipe)
         write_json(run.folder / "environment.json", environment(recipe, prepared.source.fingerprint, choice))
-        announce(prepared, run, progress)
+        announce_data(prepared, run, progress, task=False)
         before = job.measure("before")
     if not run.done("trained"):
         give_back()
@@ -291,16 +272,3 @@ def _work(run: Run, recipe: Recipe, prepared: Prepared, accelerator: Accelerator
     if main:
         job.finish(before, job.measure("after"), began)
     accelerator.wait_for_everyone()
-
-
-def announce(prepared: Prepared, run: Run, progress: Any) -> None:
-    """Show what was found in the data, and keep it."""
-    for line in [*prepared.schema.lines()[:-1], *prepared.report.lines()]:
-        progress(line)
-    sizes = {part: len(getattr(prepared.splits, part)) for part in ("train", "validation", "test")}
-    progress(", ".join(f"{count:,} {part}" for part, count in sizes.items()) + f" rows ({prepared.splits.method})")
-    write_json(
-        run.folder / "data_report.json",
-        prepared.report.to_dict() | {"splits": sizes, "split_method": prepared.splits.method},
-    )
-    prepared.report.write_quarantine(run.folder / "quarantine.jsonl", prepared.source)

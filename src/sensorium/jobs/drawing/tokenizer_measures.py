@@ -18,7 +18,7 @@ from sensorium.jobs.prepare import fixed_choice
 from sensorium.metrics import pictures as metrics
 from sensorium.models.drawing.perceptual import Perceptual
 from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
-from sensorium.models.drawing.pixels import to_bytes, to_tensor
+from sensorium.models.drawing.pixels import to_squares, to_tensor
 
 Rebuild = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]  # pictures -> pictures, codes (n, places)
 CODES, SUMMARY = "codes", "summary"  # columns of ``measured`` beside the metrics
@@ -67,8 +67,7 @@ def by_tokenizer(tokenizer: PictureTokenizer) -> Rebuild:
 
     def rebuild(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         codes = tokenizer.encode(to_tensor(torch.from_numpy(batch)))
-        made = to_bytes(tokenizer.decode(codes)).permute(0, 2, 3, 1).contiguous().numpy()
-        return made, codes.numpy()
+        return to_squares(tokenizer.decode(codes)), codes.numpy()
 
     return rebuild
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from sensorium.errors import RecipeError
 from sensorium.evaluation.pretraining_table import pretraining_metrics
-from sensorium.evaluation.report import ReportInputs, report
-from sensorium.jobs.begun import begun
+from sensorium.evaluation.report import report
+from sensorium.jobs.begun import begun, resumed, with_choice
+from sensorium.jobs.ended import ended
 from sensorium.jobs.parts import resolve, trainable_parameters
 from sensorium.jobs.pretraining.data import PartTokens, Texts, open_texts, replayed
 from sensorium.jobs.pretraining.measures import Columns, HeldOut, chance, loss_of, measured, touched, unigram
@@ -198,19 +199,7 @@ class Pretraining:
         told = {f"{name}_{when}": of for when, found in systems.items() for name, of in _of(found, kept).items()}
         numbers = self.tokens["test"].numbers()[kept]
         write_atomic(run.folder / "predictions.parquet", _parquet({self.texts.units[:-1]: numbers, **told}))
-        seconds, history = time.monotonic() - began, run.read_json("history.json")
-        page = ReportInputs(
-            run.folder.name,
-            self.recipe.dump(),
-            metrics,
-            history=history,
-            data_report=run.read_json("data_report.json"),
-            environment=run.read_json("environment.json"),
-            timings={"training seconds": history["seconds"], "whole job seconds": seconds},
-        )
-        write_atomic(run.report, report(page))
-        run.finish("reported", seconds=seconds)
-        Checkpoints(run.checkpoints).clear()
+        ended(run, self.recipe, metrics, began, report)
 
     def forgotten(self) -> tuple[Columns, Columns] | None:
         """Figures on held-out documents of what is replayed, before and after."""
@@ -228,10 +217,7 @@ def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, prog
     began, main, asked = time.monotonic(), accelerator.is_main_process, recipe.pretraining
     assert asked is not None
     raise_malloc_thresholds()
-    resolved = run.resolved()
-    if resolved is not None:  # a resume keeps what was measured
-        kept = {"precision": resolved.training.precision, "attention": resolved.training.attention}
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=kept)})
+    recipe = resumed(run, recipe)
     features: dict[int, Tensor] = {}
     with accelerator.main_process_first():
         start = open_start(recipe, texts.to_train_on, run.cache / "tokenizer")
@@ -242,8 +228,7 @@ def _work(run: Run, recipe: Recipe, texts: Texts, accelerator: Accelerator, prog
             features = media_features(texts.table, recipe, progress)
     micro = micro_batch_size(recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes)
     choice = choose_speed(recipe, start, micro)
-    chosen = {"precision": choice.precision, "attention": choice.attention}
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=chosen)})
+    recipe = with_choice(recipe, choice)
     alignment = None
     if features and texts.table is not None:
         alignment = str(texts.table.column), int(next(iter(features.values())).shape[1])

@@ -33,7 +33,12 @@ def square(picture: bytes | Image.Image, size: int) -> np.ndarray:
 
 def to_image(pixels: Tensor) -> Image.Image:
     """(3, height, width) in [-1, 1] -> an RGB picture; what lies beyond is cut to the range."""
-    return Image.fromarray(to_bytes(pixels).permute(1, 2, 0).numpy())
+    return Image.fromarray(to_squares(pixels))
+
+
+def to_squares(pixels: Tensor) -> np.ndarray:
+    """(…, 3, height, width) in [-1, 1] -> (…, height, width, 3) uint8; the reverse of ``to_tensor``."""
+    return to_bytes(pixels).movedim(-3, -1).contiguous().numpy()
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
