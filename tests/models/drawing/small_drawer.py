@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from sensorium.recipe import AdaptRecipe
 from tests.models.small import VOCABULARY, tiny_gpt
 from tests.tiny_models import stir
 
-CODES, GRID, FEATURES = 20, 3, 5
+LEVELS, GRID, FEATURES = (5, 4), 3, 5
+CODES = math.prod(LEVELS)
 PLACES = GRID * GRID
 
 
@@ -24,7 +26,7 @@ def drawer(kind: str = "llama", attention: str = "sdpa", adapt: AdaptRecipe | No
     if adapt is not None:
         settings["adapt"] = adapt.model_dump()
         backbone = adapt_backbone(backbone, adapt)
-    model = drawing_gpt(backbone, CODES, GRID, **settings).eval()
+    model = drawing_gpt(backbone, LEVELS, GRID, **settings).eval()
     if adapt is not None:
         stir(model, 0.3)
     with torch.no_grad():

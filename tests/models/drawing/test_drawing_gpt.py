@@ -41,7 +41,14 @@ def test_with_adapters_the_pretrained_weights_are_linked_and_the_words_table_is_
     words, codes = model.train()(batch)
     (words.logsumexp(-1).sum() + codes.logsumexp(-1).sum()).backward()
     learns = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert {"grown.weight", "code_head.weight", "end_head.weight", "place_rows.weight"} <= learns
+    assert {
+        "grown.weight",
+        "levels.table.weight",
+        "levels.head.weight",
+        "code_head.weight",
+        "end_head.weight",
+        "place_rows.weight",
+    } <= learns
     assert all("lora_" in name for name in learns if name.startswith("backbone."))
     model.save_pretrained(tmp_path / "model", source=source)
     weights = tmp_path / "model" / "backbone" / "model.safetensors"
@@ -61,9 +68,9 @@ def test_a_damaged_model_is_refused_in_a_line(tmp_path: Path) -> None:
 
 def test_what_cannot_be_combined_is_refused() -> None:
     with pytest.raises(RecipeError, match="virtual tokens"):
-        drawing_gpt(tiny_gpt(), 20, 3, adapt={"method": "prefix"})
+        drawing_gpt(tiny_gpt(), (5, 4), 3, adapt={"method": "prefix"})
     with pytest.raises(RecipeError, match="no room for words"):
-        drawing_gpt(tiny_gpt(), 20, 32)
+        drawing_gpt(tiny_gpt(), (5, 4), 32)
 
 
 def test_room_is_what_fits_the_window() -> None:
@@ -75,7 +82,7 @@ def test_room_is_what_fits_the_window() -> None:
 
 
 def test_what_is_grown_starts_at_the_words_own_size() -> None:
-    model = drawing_gpt(tiny_gpt(), 400, 3, feature_width=FEATURES)
+    model = drawing_gpt(tiny_gpt(), (20, 20), 3, feature_width=FEATURES)
     words = model.backbone.get_input_embeddings().weight
     assert abs(float(model.grown.weight.detach().std() / words.detach().std()) - 1) < 0.1
     features = torch.randn(30, 4, FEATURES) * 7 + 3

@@ -57,7 +57,9 @@ from sensorium.training.precision import raise_malloc_thresholds
 from sensorium.training.progress import make_progress
 from sensorium.training.tracking import open_tracker
 
-NEW_MODULES = ("model.grown.", "model.place_rows.", "model.place_columns.", "model.code_head.", "model.end_head.")
+NEW_MODULES = tuple(
+    f"model.{name}." for name in ("grown", "place_rows", "place_columns", "levels", "code_head", "end_head")
+)
 READER = "model.reader."
 
 

@@ -95,7 +95,7 @@ def build_drawing_model(
         backbone = adapt_backbone(backbone, recipe.model.adapt)
     model = drawing_gpt(
         backbone,
-        pictures.codebook_size,
+        pictures.config.levels,
         pictures.grid,
         feature_width=feature_width,
         feature_dropout=recipe.model.feature_dropout,

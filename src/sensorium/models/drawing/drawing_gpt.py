@@ -3,11 +3,13 @@
 Its vocabulary is the backbone's, grown by the picture tokenizer's codes and by a few marks. What is grown is kept in a
 table and a head of its own, so that a pretrained vocabulary's weights stay untouched; a word is predicted among words and
 the end, a code among codes, since the form of a sequence says what comes. A code's vector is its own plus those of its
-row and its column.
+row and its column and of its levels (``levels``).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from sensorium.errors import RecipeError, RunError, first_line
 from sensorium.models.backbone import PROMPT_METHODS, additive, causal_lm
 from sensorium.models.bars import without_bars
+from sensorium.models.drawing.levels import CodeLevels
 from sensorium.models.drawing.sequences import DrawingBatch
 from sensorium.models.drawing.vocabulary import FEATURE, MARKS, Vocabulary
 from sensorium.models.fusion import Projector, rms
@@ -29,7 +32,8 @@ class DrawingGPTConfig(PreTrainedConfig):
     """What a ``DrawingGPT`` needs to be built again.
 
     Args:
-        words, codes, grid: see ``Vocabulary``.
+        words, grid: see ``Vocabulary``.
+        levels: of the picture tokenizer's channels; their product is the codebook.
         width: of the backbone; window: tokens that it reads at most.
         feature_width: of the image encoder's features that captions may read; 0: none.
         feature_dropout: on those features.
@@ -41,7 +45,7 @@ class DrawingGPTConfig(PreTrainedConfig):
     def __init__(
         self,
         words: int = 300,
-        codes: int = 512,
+        levels: Sequence[int] = (8, 8, 8),
         grid: int = 8,
         width: int = 64,
         window: int = 256,
@@ -50,10 +54,16 @@ class DrawingGPTConfig(PreTrainedConfig):
         adapt: dict[str, Any] | None = None,
         **rest: Any,
     ) -> None:
-        self.words, self.codes, self.grid, self.width, self.window = words, codes, grid, width, window
+        self.words, self.levels, self.grid = words, list(levels), grid
+        self.width, self.window = width, window
         self.feature_width, self.feature_dropout = feature_width, feature_dropout
         self.adapt = adapt or {"method": "full"}
         super().__init__(**rest)
+
+    @property
+    def codes(self) -> int:
+        """Entries of the codebook."""
+        return math.prod(self.levels)
 
 
 class DrawingGPT(PreTrainedModel):
@@ -75,6 +85,7 @@ class DrawingGPT(PreTrainedModel):
         self.place_columns = nn.Embedding(config.grid, width)
         for table in (self.grown, self.place_rows, self.place_columns):
             nn.init.normal_(table.weight, std=size)  # the words' own size
+        self.levels = CodeLevels(config.levels, width, size)
         self.code_head = nn.Linear(width, config.codes, bias=False)
         self.end_head = nn.Linear(width, 1, bias=False)
         for head in (self.code_head, self.end_head):
@@ -144,7 +155,9 @@ class DrawingGPT(PreTrainedModel):
         """
         words, grid = self.vocabulary.words, self.vocabulary.grid
         table = causal_lm(self.backbone).get_input_embeddings()
-        grown = self.grown((ids - words).clamp(min=0))
+        above = (ids - words).clamp(min=0)
+        code = (ids >= words) & (above < self.vocabulary.codes)
+        grown = self.grown(above) + self.levels.vectors(above.clamp(max=self.vocabulary.codes - 1)) * code[..., None]
         at = places.clamp(min=0)
         grown = grown + (self.place_rows(at // grid) + self.place_columns(at % grid)) * (places >= 0)[..., None]
         embedded = torch.where((ids < words)[..., None], table(ids.clamp(max=words - 1)).to(grown.dtype), grown)
@@ -182,7 +195,7 @@ class DrawingGPT(PreTrainedModel):
 
     def code_logits(self, hidden: Tensor) -> Tensor:
         """(…, width) -> (…, codes) in fp32."""
-        return self.code_head(hidden.to(self.code_head.weight.dtype)).float()
+        return self.code_head(hidden.to(self.code_head.weight.dtype)).float() + self.levels.logits(hidden)
 
     def fit_reader(self, features: Tensor) -> None:
         """Take mean, scale and gain of the reader from training rows' features (rows, positions, feature width)."""
@@ -205,7 +218,7 @@ class DrawingGPT(PreTrainedModel):
 
 def drawing_gpt(
     backbone: Any,
-    codes: int,
+    levels: Sequence[int],
     grid: int,
     *,
     feature_width: int = 0,
@@ -215,7 +228,7 @@ def drawing_gpt(
     """A new model around ``backbone``: of ``language.scratch.build``, or pretrained and adapted by ``adapt_backbone``.
 
     Args:
-        codes: of the picture tokenizer's codebook; grid: codes a side of a picture.
+        levels: of the picture tokenizer's channels; grid: codes a side of a picture.
         feature_width: of an image encoder's features that captions may read; 0: none.
         adapt: the recipe's part, as plain values; method full by default.
 
@@ -232,7 +245,7 @@ def drawing_gpt(
         )
     config = DrawingGPTConfig(
         words=causal_lm(backbone).get_input_embeddings().weight.shape[0],
-        codes=codes,
+        levels=levels,
         grid=grid,
         width=settings.hidden_size,
         window=settings.max_position_embeddings,
