@@ -9,15 +9,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+import sensorium
 from sensorium.evaluation.schema import validated
+from sensorium.jobs.drawing.lessons import open_drawing_table, picture_codes, placings_of
 from sensorium.jobs.drawing.opened import OpenedDrawer
-from sensorium.jobs.drawing.tokenizer_parts import open_picture_tokenizer
-from sensorium.models.drawing.pixels import pixels
+from sensorium.modalities.image import moved
+from sensorium.models.drawing.pixels import pixels, to_tensor
+from sensorium.recipe import Recipe
 from sensorium.run import Run, sha256_file
 from sensorium.training.checkpoint import Checkpoints
+from sensorium.training.progress import make_progress
 from tests.end_to_end.commands import call, done
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 180, 40), "blue": (30, 40, 230), "yellow": (240, 220, 30)}
@@ -141,12 +146,20 @@ def test_a_tokenizer_learns_rebuilds_what_is_held_out_and_is_reported(shapes: Pa
 
 
 def test_the_saved_tokenizer_gives_the_figures_that_were_measured(shapes: Path) -> None:
-    tokenizer = open_picture_tokenizer(str(shapes / "tokens"))
+    tokenizer = sensorium.load(shapes / "tokens")
     rows = pq.read_table(shapes / "tokens/predictions.parquet")
     source = lines(shapes)
     for row, codes in zip(rows.column("row").to_pylist(), rows.column("codes").to_pylist(), strict=True):
         picture = pixels((shapes / source[row]["picture"]).read_bytes(), 16)
         assert tokenizer.encode(picture[None])[0].tolist() == codes
+
+
+def test_cards_say_what_was_made_and_a_tokenizer_is_not_served(shapes: Path) -> None:
+    tokens, drawer = ((shapes / name / "model/README.md").read_text(encoding="utf-8") for name in ("tokens", "drawer"))
+    assert "into 16 codes" in tokens and "model.encode(pictures)" in tokens and "nearest training picture" in tokens
+    assert "A llama GPT made from nothing" in drawer and "model.draw(" in drawer and "source: image" in drawer
+    said = call("serve", shapes / "tokens")
+    assert said.code == 2 and "answers nothing by itself" in said.line and "drawing.tokenizer" in said.line
 
 
 def test_fitting_again_does_nothing_and_another_recipe_is_refused(shapes: Path) -> None:
@@ -255,6 +268,24 @@ def test_what_was_fitted_draws_edits_and_captions(shapes: Path, tmp_path: Path) 
     out = tmp_path / "out"
     done("draw", shapes / "drawer", train[0]["prompt"], "--n", "2", "--seed", "1", "--out", out)
     assert len(list(out.glob("*.png"))) == 2
+
+
+def test_training_pictures_are_learnt_in_other_placings_too(shapes: Path, tmp_path: Path) -> None:
+    path = draw_recipe(shapes, drawing__placings=4, training__epochs=2, output=str(tmp_path / "moved"))
+    done("fit", path)
+    recipe, tokenizer = Recipe.load(path), sensorium.load(shapes / "tokens")
+    quiet = make_progress(quiet=True)
+    prepared = open_drawing_table(recipe, quiet)
+    placings, rows = placings_of(4, 0), prepared.splits.train[:3]
+    found = picture_codes(prepared, ["picture", "source"], rows, tokenizer, placings, quiet)
+    for row in rows.tolist():
+        picture = pixels((shapes / lines(shapes)[row]["picture"]).read_bytes(), 16)
+        plain = np.asarray(Image.open(shapes / lines(shapes)[row]["picture"]).convert("RGB"))
+        codes = found[prepared.content("picture", row)]
+        assert codes.shape == (4, 16) and codes[0].tolist() == tokenizer.encode(picture[None])[0].tolist()
+        for placing, mine in zip(placings, codes, strict=True):
+            shown = to_tensor(torch.from_numpy(moved(plain, *placing)[None].copy()))
+            assert tokenizer.encode(shown)[0].tolist() == mine.tolist()
 
 
 def test_a_drawer_by_a_pretrained_gpt_with_adapters_reads_features(

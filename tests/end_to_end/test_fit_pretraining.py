@@ -119,6 +119,8 @@ def test_a_causal_model_learns_and_is_measured_on_held_out_documents(causal: Pat
     assert len(rows["document"]) == metrics["rows"] == run.read_json("data_report.json")["splits"]["test"]
     page = run.report.read_text(encoding="utf-8")
     assert "perplexity" in page and "Validation: masked_lm" in page
+    card = (causal / "model" / "README.md").read_text(encoding="utf-8")
+    assert "causal_lm, masked_lm" in card and "RUN/model" in card and "perplexity" in card
     assert {"loss", "causal_lm", "masked_lm"} <= set(run.read_json("history.json")["validations"][0]["metrics"])
 
 

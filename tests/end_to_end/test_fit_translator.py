@@ -13,11 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 import yaml
+from starlette.testclient import TestClient
 
+import sensorium
 from sensorium.errors import DataError, RunError
 from sensorium.evaluation.schema import validated
 from sensorium.jobs.translation.opened import open_translator
+from sensorium.jobs.translation.serving import make_translation_parts
 from sensorium.run import Run, sha256_file
+from sensorium.serving.api import make_app
+from sensorium.serving.engine.batching import EngineSettings
+from sensorium.serving.settings import Settings
 from sensorium.training.checkpoint import Checkpoints
 from tests.end_to_end.commands import call, done, sets, tiny
 from tests.end_to_end.toy_language import write_files, write_recipe
@@ -59,6 +65,14 @@ def test_opened_it_translates_both_ways_in_order(taught: Path) -> None:
     assert opened.translate(["eins zwei drei vier fünf"], "de", "en", beam=1)[0].startswith("one two three")
     assert opened.translate([], "en", "de") == []
     assert len(opened.translate(["", "</s> <2en>", "赤い"], "en", "de", beam=1)) == 3
+
+
+def test_loaded_it_is_what_its_card_says(taught: Path) -> None:
+    model = sensorium.load(taught)
+    assert model.translate(["nine"], "en", "de") == open_translator(taught).translate(["nine"], "en", "de")
+    card = (taught / "model" / "README.md").read_text(encoding="utf-8")
+    assert "en into de, de into en" in card and 'model.translate(["…"], "en", "de")' in card
+    assert "Loses to the word for word" in card and "2,400 train" in card and "## Parts" not in card
 
 
 def test_unknown_directions_are_refused(taught: Path) -> None:
@@ -166,7 +180,7 @@ def test_a_pretrained_gpt_learns_directions_by_a_tag(parts: dict[str, Path], tmp
     assert set(metrics["by"]["direction"]) == {"en-de", "de-en"} and metrics["baselines"]["word for word"]["bleu"]
     assert rows["source"][0] in (tmp_path / f"test.{rows['direction'][0][:2]}").read_text()
     assert (tmp_path / "gpt" / "report.html").stat().st_size > 1000
-    opened = open_translator(tmp_path / "gpt")
+    opened = sensorium.load(tmp_path / "gpt")
     assert sorted(opened.directions) == ["de-en", "en-de"]
     said = opened.translate(["one two", "three"], "en", "de")
     assert len(said) == 2 and opened.translate(["three", "one two"], "en", "de") == said[::-1]
@@ -174,3 +188,10 @@ def test_a_pretrained_gpt_learns_directions_by_a_tag(parts: dict[str, Path], tmp
         opened.translate(["one"], "en", "fr")
     assert opened.tokens(["one two"])[0] < opened.most_tokens
     assert done("translate", tmp_path / "gpt", "--from", "en", "--to", "de", "one two").out.strip() == said[0]
+    client = TestClient(make_app(make_translation_parts(opened, EngineSettings()), Settings(hosts=("testserver",))))
+    body = {"model": "sensorium", "input": ["one two", "three"], "from": "en", "to": "de"}
+    assert [one["text"] for one in client.post("/v1/translate", json=body).json()["data"]] == said
+    refused = client.post("/v1/translate", json=body | {"to": "fr"})
+    assert refused.status_code == 400 and "de" in refused.json()["error"]["message"]
+    chat = {"model": "sensorium", "messages": [{"role": "user", "content": "one two"}], "max_tokens": 4}
+    assert client.post("/v1/chat/completions", json=chat).json()["usage"]["completion_tokens"] <= 4

@@ -256,6 +256,14 @@ def test_patience_stops_and_restores_the_best(tmp_path: Path) -> None:
     assert same_bits(weights(snapshot), weights(model)) and not same_bits(weights(model), weights(at_ten))
 
 
+def test_the_last_weights_are_kept_where_that_is_asked(tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"keep": "last"})
+    model, history = run_job(tmp_path, recipe, validate=Scripted(0.9, 0.5, 0.1), metric=Metric("accuracy", True))
+    assert history.best == {"metric": "accuracy", "value": 0.1, "step": history.steps}
+    unchosen, _ = run_job(tmp_path / "other", recipe, validate=None)
+    assert same_bits(weights(model), weights(unchosen))
+
+
 def test_time_limit_cuts_steps_and_resume_keeps_the_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from sensorium.evaluation.verdict import bare, label, plain
@@ -88,7 +89,12 @@ def _empty(first: str, metrics: dict[str, Any]) -> Table:
 
 def _columns(metrics: dict[str, Any]) -> list[str]:
     paired = ["before", "after", "change", "p"] if "before" in metrics else ["after"]
-    return paired + [SHORT.get(name, plain(name)[:8]) for name in _baselines(metrics)]
+    return paired + [_short(name) for name in _baselines(metrics)]
+
+
+def _short(name: str) -> str:
+    """A baseline's name in lines of eight letters, or one word each."""
+    return SHORT.get(name) or "\n".join(word[:10] for word in wrap(plain(name), 8, break_long_words=False))
 
 
 def _baselines(metrics: dict[str, Any]) -> list[str]:
@@ -110,7 +116,7 @@ def _row(table: Table, first: str, part: dict[str, Any], name: str, interval: bo
             shown = "" if gap is None else bare(name, gap["value"], True) if header == "change" else _p(gap["p"])
             cells.append(Text(shown, style=_style(name, gap) if header == "change" else ""))
         else:
-            found = {SHORT.get(b, plain(b)[:8]): measures for b, measures in part.get("baselines", {}).items()}
+            found = {_short(b): measures for b, measures in part.get("baselines", {}).items()}
             cells.append(_value(found.get(header, {}).get(name), name, False))
     table.add_row(Text(clean(first)), *cells)
 

@@ -61,7 +61,9 @@ def number(name: str, value: float) -> str:
         return bare(name, value)
     if unit == "decibels":
         return f"{value:.1f} dB"
-    return f"{value:.1f}" if unit == "points" else f"{value:.4g}"
+    if unit == "points":
+        return f"{value:.1f}"
+    return bare(name, value) if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def bare(name: str, value: float, sign: bool = False) -> str:
@@ -72,6 +74,8 @@ def bare(name: str, value: float, sign: bool = False) -> str:
         return f"{value * (100 if unit == 'share' else 1):{plus}.1f}"
     if unit == "count":
         return f"{value:{plus},.0f}" if abs(value) >= 100 else f"{value:{plus}.1f}"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:{plus},.0f}"
     if 0.1 <= abs(value) < 1000 or value == 0:
         return f"{value:{plus}.2f}"
     return f"{value:{plus}.3f}" if 0.002 <= abs(value) < 0.1 else f"{value:{plus}.3g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sensorium import assets
@@ -10,6 +11,8 @@ from sensorium.evaluation.table import results, text
 from sensorium.evaluation.verdict import verdict
 from sensorium.jobs.prepare import Prepared
 from sensorium.recipe import Recipe
+
+LOADED = ("import sensorium", 'model = sensorium.load("RUN")  # the folder above this one')
 
 
 def model_card(recipe: Recipe, prepared: Prepared, metrics: dict[str, Any]) -> str:
@@ -44,7 +47,37 @@ def model_card(recipe: Recipe, prepared: Prepared, metrics: dict[str, Any]) -> s
         f"({prepared.splits.method}); {len(prepared.report.quarantined):,} rows were set aside.",
         text(results(metrics)),
         verdict(metrics),
-        ["model.predict(rows)            # dicts, a DataFrame or an Arrow table"],
+        [*LOADED, "model.predict(rows)            # dicts, a DataFrame or an Arrow table"],
+    )
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a model is, as its task tells it; see ``page``."""
+
+    title: str
+    lead: str
+    tags: str
+    parts: Mapping[str, str]
+    inputs: Sequence[str]
+    use: Sequence[str]
+
+
+def made_card(made: Made, metrics: dict[str, Any], data_report: dict[str, Any]) -> str:
+    """A model card from what a run measured and from what its ``data_report.json`` says of the rows."""
+    sizes = ", ".join(f"{count:,} {part}" for part, count in data_report["splits"].items())
+    away = data_report.get("quarantined", len(data_report.get("set_aside", [])))
+    away += sum(data_report.get("left_out", {}).values())
+    return page(
+        made.title,
+        made.lead,
+        made.tags,
+        made.parts,
+        made.inputs,
+        f"{sizes} rows; {away:,} were set aside.",
+        text(results(metrics)),
+        verdict(metrics),
+        made.use,
     )
 
 
@@ -64,7 +97,7 @@ def page(
     Args:
         parts: what it is: the pretrained part's name; its licence is added.
         inputs: lines; data: a sentence; measured: a table in plain text; said: what the figures say.
-        use: lines of Python that follow the one that loads ``model``.
+        use: lines of Python; ``LOADED`` opens the run as ``model``.
     """
     return "\n".join(
         [
@@ -76,9 +109,9 @@ def page(
             "",
             lead,
             "",
-            "## Parts",
+            *(["## Parts"] if parts else []),
             *[f"- {part}: `{name}`{_licence(name)}" for part, name in parts.items()],
-            "",
+            *([""] if parts else []),
             "## Inputs",
             *inputs,
             "",
@@ -96,8 +129,6 @@ def page(
             "",
             "## Use",
             "```python",
-            "import sensorium",
-            'model = sensorium.load("RUN")  # the folder above this one',
             *use,
             "```",
             "",

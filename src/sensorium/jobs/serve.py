@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sensorium.errors import SensoriumError
+from sensorium.errors import RunError, SensoriumError
 from sensorium.run import Run
 
 if TYPE_CHECKING:
@@ -90,20 +90,28 @@ def _open(run: str | Path, settings: EngineSettings) -> tuple[Parts, float]:
     from sensorium.jobs.drawing.serving import make_drawing_parts
     from sensorium.jobs.load import load
     from sensorium.jobs.opened import Model
+    from sensorium.jobs.recommend import OpenedRecommender
     from sensorium.jobs.serving_parts import make_parts
+    from sensorium.jobs.translation.gpt import GptTranslator
+    from sensorium.jobs.translation.opened import OpenedTranslator
+    from sensorium.jobs.translation.serving import make_translation_parts
     from sensorium.serving.settings import MediaLimits
 
-    recipe = Run.read(run).resolved()
-    if recipe is not None and recipe.translation is not None:
-        from sensorium.jobs.translation.opened import open_translator
-        from sensorium.jobs.translation.serving import make_translation_parts
-
-        return make_translation_parts(open_translator(Path(run)), settings), MediaLimits().seconds
-    model = load(run)
-    if isinstance(model, OpenedDrawer):
-        return make_drawing_parts(model), MediaLimits().seconds
-    seconds = model.processor.settings.max_seconds if isinstance(model, Model) else MediaLimits().seconds
-    return make_parts(model, settings), seconds
+    model, seconds = load(run), MediaLimits().seconds
+    match model:
+        case OpenedTranslator() | GptTranslator():
+            return make_translation_parts(model, settings), seconds
+        case OpenedDrawer():
+            return make_drawing_parts(model), seconds
+        case Model():
+            return make_parts(model, settings), model.processor.settings.max_seconds
+        case OpenedRecommender():
+            return make_parts(model, settings), seconds
+    raise RunError(
+        "the run turns pictures into codes, and answers nothing by itself",
+        where=str(run),
+        mend="name it as drawing.tokenizer of a recipe with task: draw, and serve that run",
+    )
 
 
 def new_key(name: str, path: str | Path) -> str:

@@ -17,7 +17,7 @@ LONGEST = 100_000  # bytes of a line: what is longer is no sentence
 
 
 class Translates(Protocol):
-    """What an opened run must do; ``jobs.opened_translator.OpenedTranslator`` is one."""
+    """What an opened run must do; ``jobs.translation.opened.OpenedTranslator`` is one."""
 
     @property
     def recipe(self) -> Recipe: ...

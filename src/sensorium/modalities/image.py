@@ -262,10 +262,15 @@ def rearrange(pixels: np.ndarray, rng: np.random.Generator, most: int) -> np.nda
     if rng.random() < 0.5:
         pixels = pixels[..., rng.permutation(3)]
     down, across = (int(step) for step in rng.integers(-most, most + 1, 2))
+    return moved(pixels, down, across)
+
+
+def moved(pixels: np.ndarray, down: int, across: int) -> np.ndarray:
+    """Moved by so many pixels; the edge's pixels fill what comes free. (height, width, 3) uint8 as before."""
     edges = ((max(down, 0), max(-down, 0)), (max(across, 0), max(-across, 0)), (0, 0))
     height, width = pixels.shape[:2]
-    moved = np.pad(pixels, edges, mode="edge")[max(-down, 0) :, max(-across, 0) :]
-    return np.ascontiguousarray(moved[:height, :width])
+    padded = np.pad(pixels, edges, mode="edge")[max(-down, 0) :, max(-across, 0) :]
+    return np.ascontiguousarray(padded[:height, :width])
 
 
 # -- corruption: after Hendrycks & Dietterich 2019, lengths relative to the picture ------------------

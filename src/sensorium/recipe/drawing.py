@@ -59,6 +59,9 @@ class DrawingRecipe(Part):
         description="form: how often it is learnt, among those that a row allows",
     )
     drop_words: float = Field(0.1, ge=0, lt=1, description="share of prompts left out, for guidance")
+    placings: int = Field(
+        1, ge=1, le=25, description="of each training picture that are learnt: as it is, and moved by a pixel or two"
+    )
     read: Literal["codes", "features", "both"] = Field(
         "codes", description="what captions are read from: picture codes, the image encoder's features, or both"
     )

@@ -36,6 +36,7 @@ class TrainingRecipe(Part):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     patience: int | None = Field(2, ge=1, description="validations without gain before stopping; null: never")
+    keep: Literal["best", "last"] = Field("best", description="weights: with the best validation figure, or the last")
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps between checkpoints; by epoch and every five minutes by default"
     )

@@ -266,7 +266,7 @@ class _Session:
         place = {"step": state.step, "epoch": state.step / self.plan.steps, "seconds": state.seconds}
         state.validations.append({**place, "metrics": metrics})
         self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, state.step)
-        if self.metric.better(metrics[self.metric.name], state.best):
+        if self.recipe.keep == "last" or self.metric.better(metrics[self.metric.name], state.best):
             state.best, state.best_step, state.stale = metrics[self.metric.name], state.step, 0
             if self.accelerator.is_main_process:
                 self.checkpoints.save_best(state.step, self.model, {"metrics": metrics})

@@ -16,6 +16,7 @@ from torch import Tensor
 from sensorium.evaluation.picture_report import picture_report
 from sensorium.evaluation.picture_table import Foretold, picture_metrics
 from sensorium.jobs.begun import announce_data, begun, resumed, with_choice
+from sensorium.jobs.card import LOADED, Made
 from sensorium.jobs.cell_features import cell_features
 from sensorium.jobs.drawing.learnt import save_learnt
 from sensorium.jobs.drawing.lessons import (
@@ -26,8 +27,9 @@ from sensorium.jobs.drawing.lessons import (
     lessons_of,
     open_drawing_table,
     picture_codes,
+    placings_of,
 )
-from sensorium.jobs.drawing.measures import Columns, measured, nearest_captions, unigram
+from sensorium.jobs.drawing.measures import Columns, losses, measured, nearest_captions, unigram
 from sensorium.jobs.drawing.parts import build_drawing_model, open_drawing_model, save_drawing_model, text_of, word_ids
 from sensorium.jobs.drawing.pictures import grouped
 from sensorium.jobs.drawing.sheet import drawn_sheet
@@ -39,7 +41,6 @@ from sensorium.jobs.prepare import Prepared, fixed_choice
 from sensorium.jobs.pretraining.parts import Start, choose_speed, open_start
 from sensorium.jobs.pretraining.table import Cells
 from sensorium.jobs.surroundings import environment
-from sensorium.metrics.drawing import FORMS
 from sensorium.models.bars import without_bars
 from sensorium.models.drawing.drawing_gpt import DrawingGPT
 from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
@@ -134,12 +135,12 @@ class Drawing:
         )
         whole = Averaged(self.model, self.asked.average)
         task = Draw(self.model.vocabulary, training.label_smoothing)
+        groups = grouped(self.prepared, np.array([one.row for one in self.lessons["validation"]], dtype=int))[1]
 
         def validated() -> dict[str, float]:
             with whole.averaged():
                 found = self._measured("validation", "validating", 0)
-            nats, tokens = (sum(found[f"{form}_{what}"].sum() for form in FORMS) for what in ("nats", "tokens"))
-            return {"loss": float(nats / max(tokens, 1))}
+            return losses(found, groups)
 
         history = train(
             whole,
@@ -198,7 +199,23 @@ class Drawing:
         told |= {f"{name}_after": values for name, values in after.items()}
         write_atomic(run.folder / "predictions.parquet", written(told))
         sheets = drawn_sheet(self.model, self.pictures, self.prepared, self.asked, test, self.prompt, self.progress)
-        ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, sheets))
+        ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, sheets), self._made())
+
+    def _made(self) -> Made:
+        asked, scratch, model = self.asked, self.recipe.model.scratch, self.recipe.model
+        what = f"A {scratch.architecture} GPT made from nothing" if scratch else f"{model.backbone}, tuned,"
+        parts = {} if scratch else {"GPT": model.backbone}
+        if asked.read != "codes":
+            parts["image encoder"] = str(model.image)
+        inputs = [f"- {asked.prompt}: text", f"- {asked.picture}: image, as {self.pictures.config.codes} codes"]
+        return Made(
+            f"{asked.picture}, from {self.prepared.source.name}",
+            f"{what} writes and reads picture codes between its words; made by Sensorium.",
+            "text-to-image, image-to-text",
+            parts,
+            inputs + ([f"- {asked.source}: image, what edits start from"] if asked.source else []),
+            [*LOADED, 'model.draw("words", n=4, seed=1)', 'model.edit(picture, "words")', "model.caption(picture)"],
+        )
 
     def _foretold(self, columns: Columns) -> Foretold:
         test = self.lessons["test"]
@@ -221,7 +238,10 @@ def _work(run: Run, recipe: Recipe, pictures: PictureTokenizer, accelerator: Acc
         prompts = prepared.source.table.column(asked.prompt)
         start = open_start(recipe, lambda: map(str, prompts.take(rows["train"]).to_pylist()), run.cache / "tokenizer")
         columns = [column for column in (asked.picture, asked.source) if column is not None]
-        codes = picture_codes(prepared, columns, np.concatenate(list(rows.values())), pictures, progress)
+        others = np.concatenate([rows["validation"], rows["test"]])
+        codes = picture_codes(prepared, columns, others, pictures, placings_of(1, 0), progress)
+        placings = placings_of(asked.placings, recipe.training.seed)  # those of training replace what both parts hold
+        codes |= picture_codes(prepared, columns, rows["train"], pictures, placings, progress)
         features = _features(recipe, prepared, progress) if asked.read != "codes" else {}
         micro = micro_batch_size(
             recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from sensorium.errors import DataError
 from sensorium.jobs.drawing.pictures import Pictures
 from sensorium.jobs.prepare import Prepared, prepare_unlabelled, unlabelled
 from sensorium.modalities import generator
+from sensorium.modalities.image import moved
 from sensorium.models.drawing import sequences
 from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
 from sensorium.models.drawing.pixels import to_tensor
@@ -26,17 +27,30 @@ from sensorium.models.drawing.vocabulary import Vocabulary
 from sensorium.recipe import DrawingRecipe, Recipe
 
 TOGETHER = 64  # pictures that are encoded at once
+Placing = tuple[int, int]  # pixels down and across
 
 
 @dataclass
 class Lesson:
-    """One row. ``words``: of the prompt; ``codes``, ``source``: (places,); source None where nothing is edited."""
+    """One row. ``words``: of the prompt; ``placed``, ``placed_source``: (placings, places), the codes of the picture as
+    it is and moved; source None where nothing is edited."""
 
     row: int
     words: list[int]
-    codes: np.ndarray
-    source: np.ndarray | None = None
+    placed: np.ndarray
+    placed_source: np.ndarray | None = None
     features: Tensor | None = None
+    placing: int = 0
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(places,) of the picture."""
+        return np.asarray(self.placed[self.placing])
+
+    @property
+    def source(self) -> np.ndarray | None:
+        """(places,) of the picture that is edited, moved as the other is."""
+        return None if self.placed_source is None else np.asarray(self.placed_source[self.placing])
 
 
 def open_drawing_table(recipe: Recipe, progress: Any) -> Prepared:
@@ -83,7 +97,7 @@ def lessons_of(
     """A lesson for each of ``rows``, in order.
 
     Args:
-        codes: content -> (places,), see ``picture_codes``. encode: text -> word ids. room: words at the most.
+        codes: content -> (placings, places), see ``picture_codes``. encode: text -> word ids. room: words at the most.
         features: row -> (positions, width) that captions read; empty where they read none.
     """
     prompts = prepared.source.table.column(asked.prompt).take(rows).to_pylist()
@@ -99,9 +113,14 @@ def lessons_of(
 
 
 def picture_codes(
-    prepared: Prepared, columns: Sequence[str], rows: np.ndarray, tokenizer: PictureTokenizer, progress: Any
+    prepared: Prepared,
+    columns: Sequence[str],
+    rows: np.ndarray,
+    tokenizer: PictureTokenizer,
+    placings: Sequence[Placing],
+    progress: Any,
 ) -> dict[str, np.ndarray]:
-    """Content of a picture's cell -> its codes (places,), each picture encoded once."""
+    """Content of a picture's cell -> its codes in each placing (placings, places), each picture encoded once."""
     places: dict[str, tuple[str, int]] = {}
     for column in columns:
         there = ~np.array(prepared.source.table.column(column).is_null())
@@ -111,18 +130,30 @@ def picture_codes(
     items = list(places.items())
     found: dict[str, np.ndarray] = {}
     with progress.task("pictures to codes", len(items), unit="pictures") as advance:
-        for start in range(0, len(items), TOGETHER):
-            some = items[start : start + TOGETHER]
-            batch = np.stack([readers[column][row] for _, (column, row) in some])
+        at_once = max(1, TOGETHER // len(placings))
+        for start in range(0, len(items), at_once):
+            some = items[start : start + at_once]
+            read = [readers[column][row] for _, (column, row) in some]
+            batch = np.stack([moved(picture, *placing) for picture in read for placing in placings])
             given = tokenizer.encode(to_tensor(torch.from_numpy(batch))).numpy()
-            found |= {content: codes for (content, _), codes in zip(some, given, strict=True)}
+            each = given.reshape(len(some), len(placings), -1)
+            found |= {content: codes for (content, _), codes in zip(some, each, strict=True)}
             advance(len(some))
     return found
 
 
+def placings_of(count: int, seed: int) -> list[Placing]:
+    """``count`` of the 25 ways to move a picture by two pixels at the most, the first of them not at all."""
+    steps = range(-2, 3)
+    others = [(down, across) for down in steps for across in steps if (down, across) != (0, 0)]
+    order = np.random.default_rng([seed, 5]).permutation(len(others))
+    return [(0, 0), *(others[i] for i in order[: count - 1])]
+
+
 @dataclass
 class TrainingLessons:
-    """``units[(epoch, unit)]``: the row and its sequence, its form, words left out and codes hidden by (seed, epoch, row)."""
+    """``units[(epoch, unit)]``: the row and its sequence; form, placing, words left out and codes hidden follow from
+    (seed, epoch, row)."""
 
     lessons: list[Lesson]
     vocabulary: Vocabulary
@@ -139,6 +170,8 @@ class TrainingLessons:
         weights = allowed(lesson, self.asked.forms)
         chances = np.array(list(weights.values()))
         form = list(weights)[int(draws.choice(len(weights), p=chances / chances.sum()))]
+        if len(lesson.placed) > 1:
+            lesson = replace(lesson, placing=int(draws.integers(len(lesson.placed))))
         return lesson.row, sequence(lesson, form, self.vocabulary, self.asked, draws)
 
     def lengths(self) -> np.ndarray:

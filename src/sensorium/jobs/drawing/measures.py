@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,21 @@ def measured(
 def _note(found: Columns, form: str, at: list[int], likely: torch.Tensor, tokens: list[int]) -> None:
     found[f"{form}_nats"][at] = -likely.float().numpy()
     found[f"{form}_tokens"][at] = tokens
+
+
+def losses(found: Columns, groups: Mapping[str, Sequence[Any]]) -> dict[str, float]:
+    """−log P of a code or word in the mean over rows, and in the mean of each group's rows, as validation tells it.
+
+    Args:
+        groups: column -> its cell in each row.
+    """
+    nats, tokens = (np.sum([found[f"{form}_{what}"] for form in FORMS], 0) for what in ("nats", "tokens"))
+    told = {"loss": float(nats.sum() / max(tokens.sum(), 1))}
+    for column, cells in groups.items():
+        for cell in sorted({str(cell) for cell in cells if cell not in (None, "")}):
+            kept = np.array([str(one) == cell for one in cells])
+            told[f"loss_{column}_{cell}"] = float(nats[kept].sum() / max(tokens[kept].sum(), 1))
+    return told
 
 
 def unigram(train: Sequence[Lesson], test: Sequence[Lesson], codebook: int) -> Columns:

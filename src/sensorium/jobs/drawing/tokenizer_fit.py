@@ -18,6 +18,7 @@ from sensorium.evaluation.embed import Media
 from sensorium.evaluation.picture_report import Sheet, Shown, picture_report
 from sensorium.evaluation.picture_table import Rebuilt, picture_metrics
 from sensorium.jobs.begun import announce_data, begun, resumed, with_choice
+from sensorium.jobs.card import LOADED, Made
 from sensorium.jobs.drawing.pictures import Pictures, TrainingPictures, grouped
 from sensorium.jobs.drawing.tokenizer_measures import (
     CODES,
@@ -195,7 +196,19 @@ class Tokenizing:
         }
         write_atomic(run.folder / "predictions.parquet", written({"row": rows, **told, CODES: after[CODES]}))
         sheet = self._sheet(rows, after["psnr"])
-        ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, [sheet]))
+        ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, [sheet]), self._made())
+
+    def _made(self) -> Made:
+        asked, size = self.asked, self.model.size
+        return Made(
+            f"Codes of {asked.picture}, from {self.pictures.prepared.source.name}",
+            f"A convolutional tokenizer turns a picture of {size} × {size} pixels into {asked.codes} codes of a codebook of "
+            f"{self.model.codebook_size:,} and back; made from nothing by Sensorium.",
+            "image-tokenizer",
+            {},
+            [f"- {asked.picture}: image"],
+            [*LOADED, "codes = model.encode(pictures)   # (batch, 3, size, size) in [-1, 1]", "model.decode(codes)"],
+        )
 
     def _rebuilt(self, columns: Columns) -> Rebuilt:
         figures = {name: values for name, values in columns.items() if name not in (CODES, SUMMARY)}
@@ -208,7 +221,7 @@ class Tokenizing:
         if self.perceptual is None or len(rows) < 2:
             return []
         real = summaries(self.pictures, rows, self.perceptual, self.recipe.evaluation.batch_size)
-        told = [f"{name.replace('_', ' ')} {frechet_distance(real, of[SUMMARY]):.3g}" for name, of in systems.items()]
+        told = [f"{name.replace('_', ' ')} {frechet_distance(real, of[SUMMARY]):,.0f}" for name, of in systems.items()]
         return [
             f"Fréchet distance to the {len(rows):,} test pictures, on {real.shape[1]} features of "
             f"{self.recipe.model.image} (means over places of its first four resolutions): {', '.join(told)}."

@@ -19,6 +19,7 @@ from sensorium.errors import RecipeError
 from sensorium.evaluation.pretraining_table import pretraining_metrics
 from sensorium.evaluation.report import report
 from sensorium.jobs.begun import begun, resumed, with_choice
+from sensorium.jobs.card import Made
 from sensorium.jobs.ended import ended
 from sensorium.jobs.parts import resolve, trainable_parameters
 from sensorium.jobs.pretraining.data import PartTokens, Texts, open_texts, replayed
@@ -199,7 +200,26 @@ class Pretraining:
         told = {f"{name}_{when}": of for when, found in systems.items() for name, of in _of(found, kept).items()}
         numbers = self.tokens["test"].numbers()[kept]
         write_atomic(run.folder / "predictions.parquet", _parquet({self.texts.units[:-1]: numbers, **told}))
-        ended(run, self.recipe, metrics, began, report)
+        ended(run, self.recipe, metrics, began, report, self._made())
+
+    def _made(self) -> Made:
+        model, asked, table = self.recipe.model, self.recipe.pretraining, self.texts.table
+        assert asked is not None
+        what = (
+            f"A {model.scratch.architecture} model made from nothing" if model.scratch else f"{model.backbone}, further"
+        )
+        parts = {} if model.scratch else {"GPT": model.backbone}
+        if table is not None and table.kind is not None and self.model.alignment is not None:
+            parts[f"{table.kind} encoder"] = str(getattr(model, table.kind))
+        return Made(
+            f"What {self.texts.units} teach",
+            f"{what} pretrained by Sensorium: {', '.join(asked.objectives)}. It is a start for other recipes, and answers "
+            "nothing by itself.",
+            "pretraining",
+            parts,
+            ["- text"] + ([f"- {table.column}: {table.kind}"] if table is not None and table.column else []),
+            ["# in a recipe that starts from it", "# model: {backbone: RUN/model}"],
+        )
 
     def forgotten(self) -> tuple[Columns, Columns] | None:
         """Figures on held-out documents of what is replayed, before and after."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.evaluation.ranking_report import summary
-from sensorium.jobs.card import page
+from sensorium.jobs.card import LOADED, page
 from sensorium.jobs.ranking.gpt import SMALL
 from sensorium.jobs.ranking.item_features import ENCODED, TEXT_ENCODER, chosen_inputs
 from sensorium.jobs.ranking.rankings import Shop
@@ -41,7 +41,7 @@ def ranking_card(recipe: Recipe, shop: Shop, model: Recommender, metrics: dict[s
         f"{shop.sizes['test']:,} test cases ({shop.splits.method}); {len(shop.report.set_aside):,} rows were set aside.",
         summary(metrics),
         _beside(model),
-        ['model.recommend(user="42", top=10)', 'model.recommend(history=["a title", "another"], top=10)'],
+        [*LOADED, 'model.recommend(user="42", top=10)', 'model.recommend(history=["a title", "another"], top=10)'],
     )
 
 

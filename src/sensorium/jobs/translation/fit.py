@@ -19,6 +19,7 @@ from sensorium.data.text.parallel_corpus import ParallelCorpus, open_corpus
 from sensorium.errors import RecipeError
 from sensorium.evaluation.translation_table import TranslationMeasured, primary_of, translation_metrics
 from sensorium.jobs.begun import begun
+from sensorium.jobs.card import LOADED, Made, made_card
 from sensorium.jobs.prepare import fixed_choice
 from sensorium.jobs.surroundings import environment
 from sensorium.jobs.translation.measures import parquet, simple_methods, write_predictions
@@ -320,7 +321,22 @@ def _finish(parts: Parts, test: Cases, before: list[str], after: list[str], bega
         run.log("test split read: probing with hidden words and other pictures")
         found = probed(run, recipe, corpus, parts.model, parts.tokenizer, parts.pictures, parts.progress)
         write_json(run.folder / PROBE, found)
+    write_atomic(run.model / "README.md", made_card(_made(parts), metrics, run.read_json("data_report.json")))
     seconds = time.monotonic() - began
     write_page(run, recipe, corpus, seconds)
     run.finish("reported", seconds=seconds)
     Checkpoints(run.checkpoints).clear()
+
+
+def _made(parts: Parts) -> Made:
+    corpus, seen = parts.corpus, parts.pictures is not None
+    a, b = corpus.directions[0]
+    return Made(
+        f"{', '.join(f'{a} into {b}' for a, b in corpus.directions[:8])}{' …' if len(corpus.directions) > 8 else ''}",
+        f"An encoder–decoder Transformer made from nothing by Sensorium translates sentences"
+        f"{' and looks at their pictures' if seen else ''}.",
+        "translation",
+        {"image encoder": str(parts.recipe.model.image)} if seen else {},
+        ["- text", *([f"- {corpus.picture}: image"] if seen else [])],
+        [*LOADED, f'model.translate(["…"], "{a}", "{b}")'],
+    )

@@ -15,7 +15,7 @@ from sensorium.run import Run
 
 @dataclass
 class GptTranslator:
-    """As ``opened_translator.OpenedTranslator``; it decodes greedily, whatever the beam."""
+    """As ``opened.OpenedTranslator``; it decodes greedily, whatever the beam."""
 
     model: Model
     directions: list[str]
