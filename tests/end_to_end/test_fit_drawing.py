@@ -91,7 +91,8 @@ def draw_recipe(folder: Path, **changes: object) -> Path:
             "scratch": {
                 "architecture": "llama", "width": 64, "layers": 2, "heads": 2, "vocabulary": 300, "window": 80,
                 "dropout": 0.0,
-            }
+            },
+            "image": None,
         },
         "drawing": {
             "tokenizer": str(folder / "tokens"), "source": "source",
@@ -118,12 +119,12 @@ def written(path: Path, raw: dict[str, object], changes: dict[str, object]) -> P
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Path]) -> Path:
     """A folder with the table, a tokenizer's run and a drawer's, both trained until they know their few examples."""
     folder = tmp_path_factory.mktemp("shapes")
     table(folder)
     done("fit", tokens_recipe(folder))
-    done("fit", draw_recipe(folder))
+    done("fit", draw_recipe(folder, model__image=str(parts["vit"])))
     return folder
 
 
@@ -249,6 +250,10 @@ def test_a_drawer_learns_its_examples_and_foretells_held_out_ones(shapes: Path) 
         assert metrics["after"][name]["value"] < metrics["before"][name]["value"]
     edit = metrics["after"]["edit_perplexity"]["value"]
     assert edit < metrics["baselines"]["unigram"]["edit_perplexity"]["value"]
+    after, simple = metrics["after"], metrics["baselines"]["nearest_training_picture"]
+    assert {"retrieval@1", "drawing_diversity", "copies"} <= set(after) and "retrieval@1" in simple
+    assert after["retrieval@1"]["value"] >= metrics["before"]["retrieval@1"]["value"]
+    assert any("held-out prompts were drawn" in note for note in metrics["notes"])
     page = run.report.read_text()
     assert ">Drawings<" in page and ">Edits<" in page and page.count("<img") >= 4 * 2 + 4 * 3
 

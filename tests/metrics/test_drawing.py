@@ -25,3 +25,14 @@ def test_each_form_has_its_own_perplexity_and_rows_of_another_form_do_not_count(
 def test_what_was_not_learnt_has_no_figure() -> None:
     nothing = {f"{form}_{what}": np.zeros(2) for form in ("draw", "edit", "caption") for what in ("nats", "tokens")}
     assert statistics(nothing | {"said": np.array(["", ""], dtype=object)}, ["a", "b"]) == {}
+
+
+def test_only_rows_that_were_drawn_count_in_what_is_told_of_drawings() -> None:
+    columns = {
+        "caption_tokens": np.zeros(4), "drawn": np.array([1, 0, 1, 1]), "retrieval_rank": np.array([1, 0, 5, 6]),
+        "varied": np.array([0.5, 9.0, 0.1, 0.0]), "copied": np.array([0.9, 1.0, 0.89, 0.2]),
+    }  # fmt: skip
+    found = {name: one.value for name, one in statistics(columns, ["a", "b", "c", "d"]).items()}
+    assert found == pytest.approx(
+        {"retrieval@1": 1 / 3, "retrieval@5": 2 / 3, "drawing_diversity": 0.2, "copies": 1 / 3}
+    )

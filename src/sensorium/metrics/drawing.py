@@ -11,6 +11,8 @@ from sensorium.metrics.language import perplexity
 from sensorium.metrics.statistic import Statistic, ratio
 
 FORMS = ("draw", "edit", "caption")
+DRAWN, RANK, VARIED, COPIED = "drawn", "retrieval_rank", "varied", "copied"  # columns of what was drawn
+COPY = 0.9  # share of codes from which on a drawing is called a copy
 
 
 def statistics(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[str, Statistic]:
@@ -19,7 +21,9 @@ def statistics(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[
     Args:
         columns: (n,) each: ``draw_nats``, ``edit_nats``, ``caption_nats``, Σ −log P of a picture's codes given its words,
             of an edited picture's, of a name's words given its picture; ``…_tokens``, how many there are, 0 where a row
-            is of another form; ``said``, the caption, where there is one.
+            is of another form; ``said``, the caption, where there is one; ``drawn``, 1 where a row's words were drawn, and
+            of these the right picture's place by likeness, how far two drawings are apart, and the share of codes that one
+            training picture has too.
         names: n right captions.
     """
     found: dict[str, Statistic] = {}
@@ -33,4 +37,13 @@ def statistics(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[
         same = np.array([normalise(a) == normalise(b) for a, b in zip(said, right, strict=True)])
         found["exact_match"] = ratio(same & there, there)
         found["chrf"] = chrf_statistic(said, right)
+    there = np.asarray(columns.get(DRAWN, np.zeros(1)))
+    if there.any():
+        if RANK in columns:
+            for k in (1, 5):
+                found[f"retrieval@{k}"] = ratio((columns[RANK] <= k) * there, there)
+        if VARIED in columns:
+            found["drawing_diversity"] = ratio(columns[VARIED] * there, there)
+        if COPIED in columns:
+            found["copies"] = ratio((columns[COPIED] >= COPY) * there, there)
     return found

@@ -89,6 +89,18 @@ METRICS: dict[str, Metric] = {
     "caption_perplexity": Metric(
         "perplexity of names", False, "plain", "of a word of the right name, given its picture"
     ),
+    **{
+        f"retrieval@{k}": Metric(
+            f"retrieval@{k}", True, "share", "drawings whose right picture is among the first by likeness"
+        )
+        for k in (1, 5)
+    },
+    "drawing_diversity": Metric(
+        "drawings apart", True, "plain", "perceptual distance between two drawings of the same words"
+    ),
+    "copies": Metric(
+        "copies", False, "share", "drawings that share nine tenths of their codes with a training picture"
+    ),
     # a ranking of all items
     **{
         f"{name}@{k}": Metric(f"{label}@{k}", True, "share", meaning)

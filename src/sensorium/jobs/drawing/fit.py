@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from sensorium.evaluation.picture_report import picture_report
 from sensorium.evaluation.picture_table import Foretold, picture_metrics
 from sensorium.jobs.begun import announce_data, begun, resumed, with_choice
 from sensorium.jobs.card import LOADED, Made
-from sensorium.jobs.cell_features import cell_features
+from sensorium.jobs.drawing.drawn_measures import Gallery, drawn, nearest_named, notes
 from sensorium.jobs.drawing.learnt import save_learnt
 from sensorium.jobs.drawing.lessons import (
     Lesson,
@@ -28,23 +27,23 @@ from sensorium.jobs.drawing.lessons import (
     open_drawing_table,
     picture_codes,
     placings_of,
+    read_features,
 )
 from sensorium.jobs.drawing.measures import Columns, losses, measured, nearest_captions, unigram
 from sensorium.jobs.drawing.parts import build_drawing_model, open_drawing_model, save_drawing_model, text_of, word_ids
-from sensorium.jobs.drawing.pictures import grouped
-from sensorium.jobs.drawing.sheet import drawn_sheet
-from sensorium.jobs.drawing.tokenizer_measures import read, written
-from sensorium.jobs.drawing.tokenizer_parts import open_picture_tokenizer
+from sensorium.jobs.drawing.pictures import Pictures, grouped
+from sensorium.jobs.drawing.sheet import drawn_sheet, settings_of
+from sensorium.jobs.drawing.tokenizer_measures import SUMMARY, read, written
+from sensorium.jobs.drawing.tokenizer_parts import open_comparer, open_picture_tokenizer
 from sensorium.jobs.ended import ended
 from sensorium.jobs.parts import trainable_parameters
 from sensorium.jobs.prepare import Prepared, fixed_choice
 from sensorium.jobs.pretraining.parts import Start, choose_speed, open_start
-from sensorium.jobs.pretraining.table import Cells
 from sensorium.jobs.surroundings import environment
 from sensorium.models.bars import without_bars
 from sensorium.models.drawing.drawing_gpt import DrawingGPT
 from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
-from sensorium.recipe import DrawingRecipe, FusionRecipe, Recipe
+from sensorium.recipe import DrawingRecipe, Recipe
 from sensorium.run import Run, folder_beside, write_atomic, write_json
 from sensorium.tasks.draw import Draw
 from sensorium.training.averaging import Averaged
@@ -106,6 +105,13 @@ class Drawing:
         said = self.prepared.source.table.column(self.asked.prompt)[lesson.row].as_py()
         return " ".join(str(said).split())
 
+    @cached_property
+    def gallery(self) -> Gallery:
+        """What is drawn of the test rows, and what that is compared with."""
+        train, right = self.lessons["train"], Pictures(self.prepared, self.asked.picture, self.pictures.size)
+        names, draws = [self.prompt(one) for one in train], self.asked.forms.get("draw", 0) > 0
+        return Gallery.of(train, self.lessons["test"], names, right, open_comparer(self.recipe), draws)
+
     def _measured(self, part: str, what: str, tokens: int) -> Columns:
         lessons = self.lessons[part]
         with self.progress.task(what, len(lessons), unit="rows") as advance:
@@ -116,8 +122,11 @@ class Drawing:
         path = self.run.folder / f"measured_{when}.parquet"
         if not path.exists():
             self.run.log(f"test split read: {when} training, {len(self.lessons['test'])} rows")
-            tokens = self.recipe.evaluation.max_new_tokens
-            write_atomic(path, written(self._measured("test", f"measuring {when} training", tokens)))
+            tokens, gallery = self.recipe.evaluation.max_new_tokens, self.gallery
+            found = self._measured("test", f"measuring {when} training", tokens)
+            with self.progress.task("drawing held-out words", len(gallery.places), unit="rows") as advance:
+                found |= drawn(self.model, self.pictures, gallery, settings_of(self.asked), advance)
+            write_atomic(path, written(found))
         if not self.run.done(f"measured_{when}"):
             self.run.finish(f"measured_{when}", rows=len(self.lessons["test"]))
         return read(path)
@@ -184,6 +193,7 @@ class Drawing:
             simple["nearest_training_picture"] = {
                 "caption_tokens": after["caption_tokens"],
                 "said": nearest_captions(train_on, test, names),
+                **nearest_named(self.gallery, [self.prompt(one) for one in test]),
             }
         metrics = picture_metrics(
             self._foretold(before),
@@ -192,11 +202,12 @@ class Drawing:
             task="draw",
             seed=self.recipe.training.seed,
             n_resamples=evaluation.bootstrap,
+            notes=notes(self.gallery, {"before": before, "after": after, **simple}, str(self.recipe.model.image)),
         )
         write_json(run.folder / "metrics.json", metrics)
         told: dict[str, Any] = {"row": np.array([one.row for one in test])}
         told["prompt"] = np.array([self.prompt(one) for one in test], dtype=object)
-        told |= {f"{name}_after": values for name, values in after.items()}
+        told |= {f"{name}_after": values for name, values in after.items() if name != SUMMARY}
         write_atomic(run.folder / "predictions.parquet", written(told))
         sheets = drawn_sheet(self.model, self.pictures, self.prepared, self.asked, test, self.prompt, self.progress)
         ended(run, self.recipe, metrics, began, lambda inputs: picture_report(inputs, sheets), self._made())
@@ -242,7 +253,7 @@ def _work(run: Run, recipe: Recipe, pictures: PictureTokenizer, accelerator: Acc
         codes = picture_codes(prepared, columns, others, pictures, placings_of(1, 0), progress)
         placings = placings_of(asked.placings, recipe.training.seed)  # those of training replace what both parts hold
         codes |= picture_codes(prepared, columns, rows["train"], pictures, placings, progress)
-        features = _features(recipe, prepared, progress) if asked.read != "codes" else {}
+        features = read_features(recipe, prepared, progress) if asked.read != "codes" else {}
         micro = micro_batch_size(
             recipe.training.batch_size, recipe.training.micro_batch_size, accelerator.num_processes
         )
@@ -276,13 +287,3 @@ def _work(run: Run, recipe: Recipe, pictures: PictureTokenizer, accelerator: Acc
     if main:
         job.finish(before, job.measure("after"), began)
     accelerator.wait_for_everyone()
-
-
-def _features(recipe: Recipe, prepared: Prepared, progress: Any) -> dict[int, Tensor]:
-    """Row -> (positions, width) of its picture by the recipe's image encoder, computed once."""
-    asked = recipe.drawing
-    assert asked is not None
-    fusion = FusionRecipe(kind="tokens", tokens=recipe.model.fusion.tokens)
-    cells, root = Cells(prepared, asked.picture), prepared.source.root
-    with torch.inference_mode():
-        return cell_features(asked.picture, "image", str(recipe.model.image), cells, recipe, root, progress, fusion)

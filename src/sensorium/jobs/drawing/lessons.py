@@ -15,8 +15,10 @@ from sensorium.data.schema import require
 from sensorium.data.sources import open_source
 from sensorium.data.tables import Source
 from sensorium.errors import DataError
+from sensorium.jobs.cell_features import cell_features
 from sensorium.jobs.drawing.pictures import Pictures
 from sensorium.jobs.prepare import Prepared, prepare_unlabelled, unlabelled
+from sensorium.jobs.pretraining.table import Cells
 from sensorium.modalities import generator
 from sensorium.modalities.image import moved
 from sensorium.models.drawing import sequences
@@ -24,7 +26,7 @@ from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
 from sensorium.models.drawing.pixels import to_tensor
 from sensorium.models.drawing.sequences import DrawingSequence
 from sensorium.models.drawing.vocabulary import Vocabulary
-from sensorium.recipe import DrawingRecipe, Recipe
+from sensorium.recipe import DrawingRecipe, FusionRecipe, Recipe
 
 TOGETHER = 64  # pictures that are encoded at once
 Placing = tuple[int, int]  # pixels down and across
@@ -148,6 +150,15 @@ def placings_of(count: int, seed: int) -> list[Placing]:
     others = [(down, across) for down in steps for across in steps if (down, across) != (0, 0)]
     order = np.random.default_rng([seed, 5]).permutation(len(others))
     return [(0, 0), *(others[i] for i in order[: count - 1])]
+
+
+def read_features(recipe: Recipe, prepared: Prepared, progress: Any) -> dict[int, Tensor]:
+    """Row -> (positions, width) of its picture by the recipe's image encoder, computed once."""
+    asked = _asked(recipe)
+    fusion = FusionRecipe(kind="tokens", tokens=recipe.model.fusion.tokens)
+    cells, root = Cells(prepared, asked.picture), prepared.source.root
+    with torch.inference_mode():
+        return cell_features(asked.picture, "image", str(recipe.model.image), cells, recipe, root, progress, fusion)
 
 
 @dataclass

@@ -24,6 +24,11 @@ SHOWN = 64
 EDITS = 32
 
 
+def settings_of(asked: DrawingRecipe) -> DrawingSettings:
+    """How a recipe wants pictures drawn."""
+    return DrawingSettings(guidance=asked.guidance, temperature=asked.temperature)
+
+
 def drawn_sheet(
     model: DrawingGPT,
     pictures: PictureTokenizer,
@@ -34,7 +39,7 @@ def drawn_sheet(
     progress: Any,
 ) -> list[Sheet]:
     """Sheets of what the forms that were learnt make of test rows, taken at equal distances, each drawn once, seed 0."""
-    settings = DrawingSettings(guidance=asked.guidance, temperature=asked.temperature)
+    settings = settings_of(asked)
     found = []
     for form, edited, most in (("draw", False, SHOWN), ("edit", True, EDITS)):
         mine = [one for one in lessons if (one.source is not None) is edited]
