@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from sensorium.metrics.drawing import statistics
+from sensorium.metrics.drawing import cider, statistics
 
 
 def test_each_form_has_its_own_perplexity_and_rows_of_another_form_do_not_count() -> None:
@@ -20,6 +22,19 @@ def test_each_form_has_its_own_perplexity_and_rows_of_another_form_do_not_count(
     assert found["edit_perplexity"] == pytest.approx(np.exp(6 / 4))
     assert found["caption_perplexity"] == pytest.approx(np.exp(3 / 3))
     assert found["exact_match"] == 0.5 and 0 < found["chrf"] < 100
+
+
+def test_cider_is_ten_for_the_right_words_and_none_for_others_and_counts_rare_ones_more() -> None:
+    """By hand for one word: tf-idf vectors of a caption equal to its reference have cosine 1 in every order it has."""
+    right = ["dark red apple pie", "dark green leafy tree", "dark blue deep sea"]
+    found = cider([right[0].upper() + "!", "dark purple stone wall", "bright blue deep lake"], right)
+    assert found is not None and found[0] == pytest.approx(10) and found[1] == pytest.approx(0)
+    assert 0 < found[2] < 10  # "dark" is in every reference and weighs nothing, "blue deep" is rare
+
+
+def test_without_the_package_there_is_no_cider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.cider.cider", None)
+    assert cider(["a"], ["a"]) is None
 
 
 def test_what_was_not_learnt_has_no_figure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -37,6 +38,9 @@ def statistics(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[
         same = np.array([normalise(a) == normalise(b) for a, b in zip(said, right, strict=True)])
         found["exact_match"] = ratio(same & there, there)
         found["chrf"] = chrf_statistic(said, right)
+        consensus = cider(said, right)
+        if consensus is not None:
+            found["cider"] = ratio(consensus * there, there)
     there = np.asarray(columns.get(DRAWN, np.zeros(1)))
     if there.any():
         if RANK in columns:
@@ -47,3 +51,20 @@ def statistics(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> dict[
         if COPIED in columns:
             found["copies"] = ratio((columns[COPIED] >= COPY) * there, there)
     return found
+
+
+def cider(said: Sequence[str], right: Sequence[str]) -> np.ndarray | None:
+    """CIDEr-D (Vedantam et al. 2015) of n captions (n,), 10 at the most; None where ``pycocoevalcap`` is not installed.
+
+    How rare words are is counted in ``right``. Words are lower-cased; punctuation is left out.
+    """
+    try:
+        from pycocoevalcap.cider.cider import Cider
+    except ImportError:
+        return None
+    told, known = ({i: [_words(text)] for i, text in enumerate(texts)} for texts in (said, right))
+    return np.asarray(Cider().compute_score(known, told)[1])
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))

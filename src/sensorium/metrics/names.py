@@ -89,6 +89,7 @@ METRICS: dict[str, Metric] = {
     "caption_perplexity": Metric(
         "perplexity of names", False, "plain", "of a word of the right name, given its picture"
     ),
+    "cider": Metric("CIDEr", True, "plain", "captions' n-grams weighed by how rare they are, 10 at the most"),
     **{
         f"retrieval@{k}": Metric(
             f"retrieval@{k}", True, "share", "drawings whose right picture is among the first by likeness"
