@@ -22,6 +22,7 @@ from benchmarks.drawing_judges import Judge, mean_interval, people, pixels_of, t
 from sensorium import assets
 from sensorium.data.bundled.drawing_pairs import TONES, edit_part, edits, parts, read_pictures
 from sensorium.metrics.generation import scores
+from sensorium.models.drawing.details import carried
 from sensorium.models.drawing.guidance import DrawingSettings
 from sensorium.models.drawing.pixels import to_squares, to_tensor
 from sensorium.models.drawing.sampling import draw_candidates
@@ -35,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     from sensorium.jobs.drawing.opened import OpenedDrawer
 
-    told = ("part", "guidance", "temperature", "top_p", "candidates", "judge_epochs")
+    told = ("part", "guidance", "temperature", "top_p", "steps", "candidates", "judge_epochs")
     results = Results(args.results, "drawing", {name: getattr(args, name) for name in told})
     pictures = read_pictures(assets.locate("emoji"))
     given = parts(pictures)
@@ -45,7 +46,7 @@ def main() -> None:
     drawer = OpenedDrawer(args.run)
     results.once("combinations", combinations, drawer, judge, pictures, given, args)
     results.once("edits", edited, drawer, judge, pictures, given, args)
-    results.once("speed", speed, drawer)
+    results.once("speed", speed, drawer, args)
     results.write_table(page(results))
 
 
@@ -56,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=8, help="rounds of parallel drawing")
     parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--judge-epochs", type=int, default=36)
     parser.add_argument("--threads", type=int, default=1)
@@ -70,6 +72,7 @@ def wanted(args: argparse.Namespace, parallel: bool = False) -> DrawingSettings:
         top_p=args.top_p,
         candidates=args.candidates,
         parallel=parallel,
+        steps=args.steps,
     )
 
 
@@ -113,16 +116,17 @@ def edited(drawer: Any, judge: Judge, pictures: Any, given: Any, args: argparse.
         ):
             chosen.append((pictures[source], pictures[target], said))
     sources, targets = pixels_of([one[0] for one in chosen]), pixels_of([one[1] for one in chosen])
-    codes = drawer.opened.pictures.encode(to_tensor(torch.from_numpy(sources)))
+    tokenizer, was = drawer.opened.pictures, to_tensor(torch.from_numpy(sources))
+    codes = tokenizer.encode(was)
     words = [drawer.opened.encode(said) for _, _, said in chosen]
     made = draw_candidates(drawer.model, words, wanted(args), list(range(len(words))), codes).codes
-    rebuilt = to_squares(
-        drawer.opened.pictures.decode(drawer.opened.pictures.encode(to_tensor(torch.from_numpy(targets))))
-    )
+    rebuilt = to_squares(tokenizer.decode(tokenizer.encode(to_tensor(torch.from_numpy(targets)))))
     clusters = [target["concept"] for _, target, _ in chosen]
     tones = np.array([judge.labels["skin_tone"].index(target["skin_tone"]) for _, target, _ in chosen])
     found = {}
-    systems = {"edited": to_squares(drawer.opened.pictures.decode(made)), "the source as it is": sources}
+    kept = carried(tokenizer.decode(made), was, tokenizer.decode(codes))  # as ``OpenedDrawer.edit`` hands it back
+    systems = {"edited": to_squares(kept), "edited, from codes alone": to_squares(tokenizer.decode(made))}
+    systems["the source as it is"] = sources
     for name, shown in (systems | {"right picture, rebuilt": rebuilt, "right picture": targets}).items():
         right = judge.scores(shown)["skin_tone"].argmax(1) == tones
         found[name] = {
@@ -139,14 +143,14 @@ def _moved(shown: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> np.nd
     return np.array([one[kept].mean() if kept.any() else np.nan for one, kept in zip(error, same, strict=True)])
 
 
-def speed(drawer: Any) -> dict[str, float]:
+def speed(drawer: Any, args: argparse.Namespace) -> dict[str, float]:
     """Seconds for four pictures, the median of five, of each way."""
     found = {}
     for way, parallel in (("one by one", False), ("in parallel", True)):
         taken = []
         for seed in range(5):
             began = time.perf_counter()
-            drawer.draw("woman firefighter: dark skin tone", n=4, seed=seed, parallel=parallel)
+            drawer.draw("woman firefighter: dark skin tone", n=4, seed=seed, parallel=parallel, steps=args.steps)
             taken.append(time.perf_counter() - began)
         found[way] = float(np.median(taken))
     return found

@@ -12,6 +12,7 @@ from PIL import Image
 import sensorium
 from sensorium.errors import DataError, MediaError, RunError
 from sensorium.jobs.drawing.opened import OpenedDrawer
+from sensorium.models.drawing.pixels import pixels, to_image
 from tests.jobs.drawing.tiny_run import CODES, SIZE, encoded, noise, tiny_drawing_run
 
 
@@ -29,6 +30,10 @@ def drawer(folder: Path) -> OpenedDrawer:
 
 def same(one: Image.Image, other: Image.Image) -> bool:
     return one.mode == other.mode and np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def shown(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture, dtype=int)
 
 
 # -- drawing ---------------------------------------------------------------------------------------
@@ -104,6 +109,16 @@ def test_outside_a_mask_the_codes_stay_and_without_one_all_are_drawn(drawer: Ope
     assert all((one.codes != filled.codes).sum() > 1 for one in anew)
     everything = drawer.edit(source, "make it a man", Image.new("L", (64, 64), 255))[0]
     assert everything.image.size == (64, 64) and not everything.partly
+
+
+def test_an_edit_keeps_the_details_that_codes_lose(drawer: OpenedDrawer) -> None:
+    source = noise(seed=3)
+    (made,) = drawer.edit(source, "make it a man")
+    tokenizer, was = drawer.opened.pictures, pixels(source, SIZE)[None]
+    drawn, rebuilt = tokenizer.decode(made.codes[None]), tokenizer.decode(tokenizer.encode(was))
+    lost, changed = was - rebuilt, (drawn - rebuilt).abs().mean(1, keepdim=True) / 2
+    assert np.abs(shown(made.image) - shown(to_image((drawn + lost * (1 - changed))[0]))).max() <= 1
+    assert np.abs(shown(made.image) - shown(to_image(drawn[0]))).max() > 5
 
 
 def test_the_source_makes_a_difference_and_an_edit_has_its_shape(drawer: OpenedDrawer) -> None:

@@ -22,6 +22,7 @@ from sensorium.modalities import image as pictures
 from sensorium.models.bars import without_bars
 from sensorium.models.decoding import DecodingSettings
 from sensorium.models.drawing.captions import caption_codes
+from sensorium.models.drawing.details import carried
 from sensorium.models.drawing.guidance import DrawingSettings
 from sensorium.models.drawing.parallel import redrawn
 from sensorium.models.drawing.pixels import pixels, to_image
@@ -115,12 +116,13 @@ class OpenedDrawer:
         words = self._words(instruction, "edit")
         seeds = self._seeds(n, seed)
         data = picture_bytes(image)
-        codes = self._codes(data, image)[None].expand(len(seeds), -1)
+        shown, one = self._read(data, image)
+        codes = one[None].expand(len(seeds), -1)
         told = " ".join(instruction.split())
         sources = codes if "edit" in self.forms else None
         ground = canvas(data)
         if mask is None:
-            drawn = self._drawn(told, words, settings, seeds, advance, sources=sources)
+            drawn = self._drawn(told, words, settings, seeds, advance, shown, sources=sources)
             shape = pictures.letterbox(*ground.size, self.size)
             return [replace(one, image=one.image.crop(shape)) for one in drawn]
         with naming(mask, "mask"):
@@ -154,7 +156,7 @@ class OpenedDrawer:
         settings = self._settings(wishes)
         seeds = self._seeds(n, seed)
         data = picture_bytes(image)
-        codes = self._codes(data, image)
+        codes = self._read(data, image)[1]
         told = self._captions([data], codes[None])[0] if "caption" in self.forms else ""
         words = self.opened.encode(told)[: self._room("masked")]
         keep = redrawn(self.codes, strength, seeds)
@@ -178,7 +180,7 @@ class OpenedDrawer:
         for start in range(0, len(images), TOGETHER):
             some = images[start : start + TOGETHER]
             data = [picture_bytes(one, f"image {start + i + 1}") for i, one in enumerate(some)]
-            codes = [self._codes(*each) for each in zip(data, some, strict=True)]
+            codes = [self._read(*each)[1] for each in zip(data, some, strict=True)]
             said += self._captions(data, torch.stack(codes))
             if advance is not None:
                 advance(len(some))
@@ -215,12 +217,12 @@ class OpenedDrawer:
         checked_number("seed", seed, 0, 2**53 - 1, whole=True)
         return [seed + i for i in range(n)]
 
-    def _codes(self, data: bytes, image: PictureLike) -> Tensor:
-        """(places,) of a picture. MediaError names it."""
+    def _read(self, data: bytes, image: PictureLike) -> tuple[Tensor, Tensor]:
+        """Pixels (3, size, size) and codes (places,) of a picture. MediaError names it."""
         with naming(image, "image"):
             shown = pixels(data, self.size)
         with self._one:
-            return self.opened.pictures.encode(shown[None])[0]
+            return shown, self.opened.pictures.encode(shown[None])[0]
 
     @torch.inference_mode()
     def _captions(self, data: list[bytes], codes: Tensor) -> list[str]:
@@ -241,9 +243,15 @@ class OpenedDrawer:
         settings: DrawingSettings,
         seeds: list[int],
         advance: Advance | None,
+        edited: Tensor | None = None,
         **given: Tensor | None,
     ) -> list[Drawn]:
-        """Pictures of one prompt; ``given``: sources, kept and keep_mask of ``draw_candidates``, a row each."""
+        """Pictures of one prompt.
+
+        Args:
+            edited: pixels of the picture whose details an edit keeps.
+            given: sources, kept and keep_mask of ``draw_candidates``, a row each.
+        """
         notes = _notes(settings, parallel=settings.parallel or given.get("keep_mask") is not None)
         found: list[Drawn] = []
         at_once = max(1, TOGETHER // (2 * settings.candidates))
@@ -253,6 +261,9 @@ class OpenedDrawer:
             with self._one:
                 made = draw_candidates(self.model, [words] * len(some), settings, some, **part)
                 shown = self.opened.pictures.decode(made.codes)
+                if edited is not None:
+                    rebuilt = self.opened.pictures.decode(self.opened.pictures.encode(edited[None]))
+                    shown = carried(shown, edited, rebuilt)
             for i, one in enumerate(some):
                 score = float(made.scores[i]) if words and "caption" in self.forms else None
                 found.append(Drawn(to_image(shown[i]), told, one, score, made.codes[i], notes))

@@ -13,10 +13,11 @@ from sensorium.evaluation.picture_report import Sheet, Shown
 from sensorium.jobs.drawing.lessons import Lesson
 from sensorium.jobs.drawing.pictures import Pictures
 from sensorium.jobs.prepare import Prepared
+from sensorium.models.drawing.details import carried
 from sensorium.models.drawing.drawing_gpt import DrawingGPT
 from sensorium.models.drawing.guidance import DrawingSettings
 from sensorium.models.drawing.picture_tokenizer import PictureTokenizer
-from sensorium.models.drawing.pixels import to_squares
+from sensorium.models.drawing.pixels import to_squares, to_tensor
 from sensorium.models.drawing.sampling import TOGETHER, draw_candidates
 from sensorium.recipe import DrawingRecipe
 
@@ -46,7 +47,9 @@ def drawn_sheet(
         if not mine or not asked.forms.get(form, 0) > 0:  # type: ignore[call-overload]
             continue
         chosen = [mine[int(i)] for i in np.linspace(0, len(mine) - 1, min(most, len(mine))).round()]
-        made = []
+        right = Pictures(prepared, asked.picture, pictures.size)
+        before = Pictures(prepared, str(asked.source), pictures.size)
+        made: list[np.ndarray] = []
         with progress.task(f"drawing for the report ({form})", len(chosen), unit="pictures") as advance:
             for start in range(0, len(chosen), TOGETHER):
                 some = chosen[start : start + TOGETHER]
@@ -56,19 +59,21 @@ def drawn_sheet(
                     else None
                 )
                 codes = draw_candidates(model, [one.words for one in some], settings, [0] * len(some), sources).codes
-                made += list(to_squares(pictures.decode(codes)))
+                shown = pictures.decode(codes)
+                if sources is not None:
+                    was = to_tensor(torch.from_numpy(np.stack([before[one.row] for one in some])))
+                    shown = carried(shown, was, pictures.decode(sources))
+                made += list(to_squares(shown))
                 advance(len(some))
-        right = Pictures(prepared, asked.picture, pictures.size)
-        before = Pictures(prepared, str(asked.source), pictures.size)
-        shown = []
+        figures = []
         for one, drawn in zip(chosen, made, strict=True):
             pair = [("before", Media("image", before[one.row]))] if edited else []
             pair += [("drawn", Media("image", drawn)), ("real", Media("image", right[one.row]))]
-            shown.append(Shown(prompt(one), pair))
+            figures.append(Shown(prompt(one), pair))
         what = "Edits" if edited else "Drawings"
         lead = (
-            f"{len(shown)} held-out prompts at equal distances in the table, none chosen by hand: one picture each, "
+            f"{len(figures)} held-out prompts at equal distances in the table, none chosen by hand: one picture each, "
             f"seed 0, guidance {asked.guidance:g}, temperature {asked.temperature:g}. Beside it what is right."
         )
-        found.append(Sheet(what, lead, shown))
+        found.append(Sheet(what, lead, figures))
     return found
